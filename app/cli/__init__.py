@@ -1,0 +1,1 @@
+"""limbeck …: one file a group of commands; main.py gathers them."""

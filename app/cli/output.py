@@ -1,0 +1,8 @@
+"""How the commands speak: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)

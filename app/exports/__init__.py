@@ -1,0 +1,1 @@
+"""Exports: one file a format; each turns a stored sample into one line of JSON."""

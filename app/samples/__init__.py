@@ -1,0 +1,1 @@
+"""Samples: what the teacher's answers became, accepted and rejected alike."""

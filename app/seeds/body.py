@@ -1,0 +1,60 @@
+"""The request's body as a stream of decompressed chunks; at no time is it held whole."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+
+from app.errors import InvalidInput, UnsupportedMedia
+
+BOM = b"\xef\xbb\xbf"
+MAX_CHUNK_BYTES = 256 * 1024
+GZIP_WINDOW = 31  # zlib's wbits for "gzip header, largest window"
+
+
+async def read_chunks(request: Request) -> AsyncIterator[bytes]:
+    """Chunks of at most 256 KiB, so that a small gzip bomb cannot become one large string.
+
+    Raises:
+        UnsupportedMedia: a Content-Encoding other than gzip.
+        InvalidInput: not gzip, though said to be; or cut off.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("identity", ""):
+        async for chunk in request.stream():
+            yield chunk
+    elif encoding in ("gzip", "x-gzip"):
+        async for chunk in _gunzip(request):
+            yield chunk
+    else:
+        msg = f"Content-Encoding {encoding!r} is not taken here; send gzip, or nothing."
+        raise UnsupportedMedia(msg)
+
+
+async def _gunzip(request: Request) -> AsyncIterator[bytes]:
+    inflater = zlib.decompressobj(GZIP_WINDOW)
+    started = False
+    try:
+        async for chunk in request.stream():
+            rest = chunk
+            while rest:
+                if inflater.eof:  # gzip files may be concatenated (RFC 1952, 2.2)
+                    inflater = zlib.decompressobj(GZIP_WINDOW)
+                started = True
+                piece = inflater.decompress(rest, MAX_CHUNK_BYTES)
+                rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+                if piece:
+                    yield piece
+                elif not rest:
+                    break
+    except zlib.error as exc:
+        msg = f"The body is not valid gzip ({exc}). Lines before the damage are kept; send the whole again, repeats are not stored twice."
+        raise InvalidInput(msg) from exc
+    while started and not inflater.eof:
+        piece = inflater.decompress(b"", MAX_CHUNK_BYTES)
+        if not piece:
+            msg = "The gzip body ends before its end. Lines before the cut are kept; send the whole again, repeats are not stored twice."
+            raise InvalidInput(msg)
+        yield piece

@@ -1,0 +1,113 @@
+"""Seeds and uploads: one statement stores a batch of seeds with its queue entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.seeds.parse import ParsedSeed
+
+# The seed and its lease row are born together: an acknowledged seed is always in the queue.
+# A dataset that was cancelled meanwhile takes nothing more: its row is locked against that.
+ENQUEUE = text("""
+    WITH dataset AS (
+        SELECT FROM datasets
+        WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
+        FOR SHARE
+    ), new AS (
+        INSERT INTO seeds (workspace_id, dataset_id, content_hash, instruction, input, reference, metadata, upload_id, upload_line)
+        SELECT :workspace_id, :dataset_id, u.content_hash, u.instruction, u.input, u.reference, CAST(u.metadata AS jsonb), :upload_id, u.line
+        FROM dataset, unnest(CAST(:hashes AS bytea[]), CAST(:instructions AS text[]), CAST(:inputs AS text[]), CAST(:references AS text[]),
+                    CAST(:metadata AS text[]), CAST(:lines AS bigint[]))
+             WITH ORDINALITY AS u (content_hash, instruction, input, reference, metadata, line, position)
+        ORDER BY u.position
+        ON CONFLICT (workspace_id, dataset_id, content_hash) DO NOTHING
+        RETURNING seed_id
+    ), queued AS (
+        INSERT INTO leases (workspace_id, dataset_id, seed_id)
+        SELECT :workspace_id, :dataset_id, seed_id FROM new ORDER BY seed_id
+    )
+    SELECT count(*) AS queued, (SELECT count(*) FROM dataset) AS open FROM new
+""")
+
+# After a cut-off upload with the same Idempotency-Key: what that one stored is ours, not a duplicate.
+STORED_BEFORE = text("""
+    SELECT count(*) FROM seeds s
+    JOIN unnest(CAST(:hashes AS bytea[]), CAST(:lines AS bigint[])) AS u (content_hash, line)
+      ON s.content_hash = u.content_hash AND s.upload_line = u.line
+    WHERE s.workspace_id = :workspace_id AND s.dataset_id = :dataset_id AND s.upload_id = :upload_id
+""")
+
+OPEN_UPLOAD = text("""
+    INSERT INTO uploads (workspace_id, dataset_id, idempotency_key) VALUES (:workspace_id, :dataset_id, :key)
+    ON CONFLICT DO NOTHING RETURNING upload_id
+""")
+FIND_UPLOAD = text("""
+    SELECT upload_id, status, answer::text AS answer FROM uploads
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND idempotency_key = :key
+""")
+CLOSE_UPLOAD = text("""
+    UPDATE uploads SET status = :status, answer = CAST(:answer AS jsonb)
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND upload_id = :upload_id
+""")
+
+
+class SeedRepository:
+    """Seeds of one dataset, on one connection; the caller owns the transaction."""
+
+    def __init__(self, connection: AsyncConnection, workspace_id: int, dataset_id: int) -> None:
+        self._connection = connection
+        self._dataset = {"workspace_id": workspace_id, "dataset_id": dataset_id}
+
+    async def enqueue(self, upload_id: int, seeds: Sequence[ParsedSeed]) -> int | None:
+        """Store and queue what is new; returns how many. None: the dataset is gone or cancelled."""
+        row = (
+            await self._connection.execute(
+                ENQUEUE,
+                {
+                    **self._dataset,
+                    "upload_id": upload_id,
+                    "hashes": [seed.content_hash for seed in seeds],
+                    "instructions": [seed.instruction for seed in seeds],
+                    "inputs": [seed.input for seed in seeds],
+                    "references": [seed.reference for seed in seeds],
+                    "metadata": [seed.metadata for seed in seeds],
+                    "lines": [seed.line for seed in seeds],
+                },
+            )
+        ).one()
+        return int(row.queued) if row.open else None
+
+    async def stored_before(self, upload_id: int, seeds: Sequence[ParsedSeed]) -> int:
+        """How many of these an earlier, cut-off try of the same upload has stored."""
+        result = await self._connection.execute(
+            STORED_BEFORE,
+            {
+                **self._dataset,
+                "upload_id": upload_id,
+                "hashes": [seed.content_hash for seed in seeds],
+                "lines": [seed.line for seed in seeds],
+            },
+        )
+        return int(result.scalar_one())
+
+    async def open_upload(self, key: str | None) -> int | None:
+        """A new upload's id, or None if the key was used before."""
+        upload_id: int | None = (await self._connection.execute(OPEN_UPLOAD, {**self._dataset, "key": key})).scalar()
+        return upload_id
+
+    async def find_upload(self, key: str) -> tuple[int, int | None, dict[str, Any] | None]:
+        """(upload id, HTTP status, answer) of the key; the last two are None where it never finished."""
+        row = (await self._connection.execute(FIND_UPLOAD, {**self._dataset, "key": key})).one()
+        return row.upload_id, row.status, orjson.loads(row.answer) if row.answer else None
+
+    async def close_upload(self, upload_id: int, status: int, answer: dict[str, Any]) -> None:
+        """Keep what the client is told, for a repeat of the same key."""
+        await self._connection.execute(
+            CLOSE_UPLOAD,
+            {**self._dataset, "upload_id": upload_id, "status": status, "answer": orjson.dumps(answer).decode()},
+        )

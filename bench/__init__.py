@@ -1,0 +1,1 @@
+"""Benchmarks, and the simulated teacher they run against."""

@@ -1,0 +1,1 @@
+"""Alembic migrations: additive first, removal later, one change each."""

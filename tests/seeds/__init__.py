@@ -1,0 +1,1 @@
+"""Reading seeds: lines, documents, and the streams that carry them."""

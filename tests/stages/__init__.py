@@ -1,0 +1,1 @@
+"""The worker's pure stages, and what lies beside them."""

@@ -1,0 +1,140 @@
+"""Completions into Postgres: batched, one short transaction each, fenced by the lease token."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy.exc import DBAPIError
+
+from app.database import Database
+from app.logs import get_logger
+from app.queue.repository import QueueRepository
+from app.queue.states import LeaseKey, LeaseUpdate
+from workers.completion import Completion
+from workers.stages.deduplicate import deduplicate
+from workers.stages.records import insert_attempts, insert_keys, insert_samples
+
+logger = get_logger(__name__)
+BATCH = 100
+LINGER_S = 0.02
+LONGEST_PAUSE_S = 15.0
+
+
+@dataclass
+class Stored:
+    """Counts since the worker started."""
+
+    attempts: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    stale: int = 0
+
+
+class Store:
+    """Gathers completions and writes them; while the database is away it keeps them and tries again.
+
+    Nothing that was generated is thrown away: only `close` ends the trying, and only when told to.
+    """
+
+    def __init__(self, database: Database, *, capacity: int) -> None:
+        self._database = database
+        self._queue: asyncio.Queue[Completion] = asyncio.Queue(maxsize=capacity)
+        self.stored = Stored()
+
+    async def put(self, completion: Completion) -> None:
+        """Hand over one completion; waits while too many are unwritten."""
+        await self._queue.put(completion)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            batch = await self._gather()
+            await self._write_persistently(batch)
+            for _ in batch:
+                self._queue.task_done()
+
+    async def flush(self) -> None:
+        """Wait until all that was put is written."""
+        await self._queue.join()
+
+    async def _gather(self) -> list[Completion]:
+        batch = [await self._queue.get()]
+        if self._queue.qsize() < BATCH - 1:
+            await asyncio.sleep(LINGER_S)
+        while len(batch) < BATCH and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        return batch
+
+    async def _write_persistently(self, batch: Sequence[Completion]) -> None:
+        pause_s = 0.25
+        while True:
+            try:
+                # A commit under way is not interrupted by cancelling: what it stored could not be told.
+                await asyncio.shield(asyncio.ensure_future(self.write(batch)))
+            except Exception as exc:  # noqa: BLE001 -- whatever it is, the text must not be lost
+                if _is_refusal(exc):
+                    await self._write_apart(batch, exc)
+                    return
+                logger.warning("store_failed", kept=len(batch) + self._queue.qsize(), retry_s=pause_s, error=repr(exc)[:300])
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            else:
+                return
+
+    async def _write_apart(self, batch: Sequence[Completion], exc: Exception) -> None:
+        """One of the batch cannot be stored as it is: find it, and store at least that it was so."""
+        if len(batch) > 1:
+            for completion in batch:
+                await self._write_persistently([completion])
+            return
+        words = str(getattr(exc, "orig", exc)).splitlines()[0].rsplit(">: ")[-1]
+        logger.error("unstorable_completion", seed_id=batch[0].key.seed_id, error=words)
+        await self._write_persistently([batch[0].refused(words)])
+
+    async def write(self, batch: Sequence[Completion]) -> None:
+        """One transaction. Safe to repeat: an attempt is stored once, and a lease moves once."""
+        async with self._database.begin() as connection:
+            queue = QueueRepository(connection)
+            current = await queue.lock_current(completion.key for completion in batch)
+            ours = [completion for completion in batch if completion.key in current]
+            late = [_as_late(completion) for completion in batch if completion.key not in current]
+            ours = await deduplicate(connection, ours)
+            await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
+            kept = [(c, c.attempt, c.sample) for c in ours if c.attempt is not None and c.sample is not None]
+            ids = await insert_samples(connection, kept)
+            await insert_keys(
+                connection,
+                [
+                    (c.key.workspace_id, c.key.dataset_id, key, ids[c.key.seed_id, c.key.token, c.sample_index])
+                    for c, _, sample in kept
+                    if sample.reject is None
+                    for fingerprint in sample.fingerprints
+                    for key in fingerprint.keys
+                ],
+            )
+            # Later completions of one seed know more than earlier ones: the last word counts.
+            updates: dict[LeaseKey, LeaseUpdate] = {completion.key: completion.lease for completion in ours}
+            await queue.update(updates)
+        accepted = sum(sample.reject is None for _, _, sample in kept)
+        self.stored.attempts += len(ours)
+        self.stored.accepted += accepted
+        self.stored.rejected += len(kept) - accepted
+        if late:
+            self.stored.stale += len(late)
+            logger.info("late_completions_fenced", count=len(late))
+
+
+def _is_refusal(exc: Exception) -> bool:
+    """Did Postgres refuse the values themselves (SQLSTATE classes 22 and 23), as it would every time?"""
+    return isinstance(exc, DBAPIError) and str(getattr(exc.orig, "sqlstate", ""))[:2] in ("22", "23")
+
+
+def _as_late(completion: Completion) -> Completion:
+    """A call that came back after its lease was gone: its tokens count, its answer changes nothing."""
+    if completion.attempt is None:
+        return completion
+    words = "the lease was gone when the answer came; the seed belongs to a later attempt, or was cancelled"
+    late = replace(completion.attempt, error_class="stale_lease", error_text=words)
+    return replace(completion, attempt=late, sample=None)
