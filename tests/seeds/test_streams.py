@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
