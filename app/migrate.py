@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 import migrations
+from app.errors import ConfigurationError
 
 
 def alembic_config(dsn: str | None = None) -> Config:
@@ -30,5 +33,13 @@ def newest_revision() -> str:
 
 
 async def upgrade(dsn: str) -> None:
-    """Run what is missing. Two processes at once take turns on an advisory lock."""
-    await asyncio.to_thread(command.upgrade, alembic_config(dsn), "head")
+    """Run what is missing. Two processes at once take turns on an advisory lock.
+
+    Raises:
+        ConfigurationError: the database cannot be reached or refuses.
+    """
+    try:
+        await asyncio.to_thread(command.upgrade, alembic_config(dsn), "head")
+    except (OSError, TimeoutError, asyncpg.PostgresError, InterfaceError, OperationalError) as exc:
+        msg = f"the database does not answer, or refuses: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}"
+        raise ConfigurationError(msg) from exc

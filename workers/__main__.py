@@ -10,7 +10,7 @@ import uvloop
 
 from app.database import Database, resolve_dsn
 from app.errors import ConfigurationError
-from app.logs import configure_logs, get_logger
+from app.logs import configure_logs
 from app.settings import Settings, load_settings
 from app.teachers.config import load_teachers
 from workers.worker import Worker
@@ -46,7 +46,7 @@ def run() -> int:
         configure_logs(settings.log_level)
         uvloop.run(main(settings))
     except ConfigurationError as exc:
-        get_logger(__name__).error("configuration", error=exc.detail)
+        sys.stderr.write(f"limbeck: {exc.detail}\n")
         return 2
     return 0
 

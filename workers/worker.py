@@ -171,13 +171,11 @@ class Worker:
                 reply = await self._clients[teacher].generate(request)
             except TeacherFault as exc:
                 pause_s = gate.failed()
-                logger.warning(
-                    "teacher_fault",
-                    teacher=teacher,
-                    error_class=exc.error_class,
-                    error=exc.message[:300],
-                    pause_s=round(pause_s, 1),
-                )
+                if pause_s is not None:
+                    words = exc.message[:300]
+                    logger.warning(
+                        "teacher_fault", teacher=teacher, error_class=exc.error_class, error=words, pause_s=round(pause_s, 1)
+                    )
                 raise
             except SeedRefused:
                 gate.succeeded()

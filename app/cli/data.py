@@ -35,6 +35,7 @@ def push(
     url: Url = None,
 ) -> None:
     """Push a file of seeds. Exits with 1 if a line was rejected; the others are in."""
+    _check_readable(file)
     with Api.from_settings(load_settings(), url) as api:
         _ensure_dataset(api, dataset, recipe)
         try:
@@ -118,6 +119,12 @@ def _read_recipe(path: Path | None) -> dict[str, Any]:
         msg = f"the recipe {path} must be a JSON object"
         raise LimbeckError(msg)
     return recipe
+
+
+def _check_readable(path: Path) -> None:
+    """Before a dataset is made for a file that is not there."""
+    if str(path) != "-":
+        next(_chunks(path), None)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

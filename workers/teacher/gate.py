@@ -29,11 +29,13 @@ class Gate:
         """A well-formed reply, or a refusal of one seed: the teacher is there."""
         self._faults = 0
 
-    def failed(self) -> float:
-        """A TeacherFault. Returns the pause in seconds; those of calls already in flight do not add up."""
+    def failed(self) -> float | None:
+        """A TeacherFault. Returns the pause in seconds, or None if the gate was closed already: calls in flight do not add up."""
         now = self._clock()
-        if now >= self._closed_until:
-            self._faults += 1
-            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._faults - 1))
-            self._closed_until = now + pause_s * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter
-        return max(0.0, self._closed_until - now)
+        if now < self._closed_until:
+            return None
+        self._faults += 1
+        pause_s: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._faults - 1))
+        pause_s *= random.uniform(0.75, 1.25)  # noqa: S311 -- jitter
+        self._closed_until = now + pause_s
+        return pause_s
