@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -15,7 +16,6 @@ from app.local_teacher import LocalTeacher, LocalTeacherError, prepare_environme
 from app.settings import Settings, load_settings
 
 READY_S = 300.0
-IDLE_S = 3600.0
 DEFAULT_PORT = 8001
 
 
@@ -29,7 +29,7 @@ def teacher(port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a 
         out.print("limbeck up")
         err.print("Ctrl-C stops it.")
         try:
-            asyncio.run(asyncio.sleep(IDLE_S * 24 * 365))
+            signal.pause()
         except KeyboardInterrupt:
             err.print("stopping the teacher")
 

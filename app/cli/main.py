@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -38,6 +39,8 @@ def options(
 
 def run() -> None:
     """Entry point: our own errors are a line on stderr and status 2, never a traceback."""
+    # A polite stop unwinds like an error does: children are stopped, the embedded Postgres too.
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         cli()
     except LimbeckError as exc:
@@ -45,6 +48,10 @@ def run() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":
