@@ -44,7 +44,7 @@ fmt: $(VENV)/dev.stamp ## Format, and mend what Ruff can
 migration: $(VENV)/dev.stamp ## A new migration from the models: make migration m="what it does"
 	$(BIN)/python -m tests.support.make_migration "$(m)"
 
-compose-test: $(VENV)/runtime.stamp ## Build the image, run docker-compose.yml with a teacher on this host, and clean up
+compose-test: $(VENV)/dev.stamp ## Build the image, run docker-compose.yml with a teacher on this host, and clean up
 	$(BIN)/python -m tests.compose.drive
 
 lock: $(VENV)/dev.stamp ## Write the lock files anew from pyproject.toml

@@ -58,7 +58,7 @@ class Elicitation(Frozen):
 
     `structured` has vLLM's structured outputs hold every answer to <think>…</think>; switch it off for
     servers that do not know `structured_outputs`. `paragraphs` False also holds the reasoning to one
-    line and the answer to one paragraph, which keeps a very small model from rambling. Neither counts characters: a
+    line and the answer to three, which keeps a very small model from rambling. Neither counts characters: a
     bounded repeat of hundreds makes xgrammar's masks so slow that vLLM stalls.
     """
 

@@ -60,4 +60,4 @@ def tag_pattern(elicitation: Elicitation) -> str:
     """What vLLM's structured outputs hold an elicited answer to: <think>…</think>, a blank line, the answer."""
     if elicitation.paragraphs:
         return r"<think>\n([^<]|<[^/])+\n</think>\n\n[\s\S]+"
-    return r"<think>\n[^<\n]+\n</think>\n\n[^<\n]+(\n[^<\n]+)*"
+    return r"<think>\n[^<\n]+\n</think>\n\n[^<\n]+(\n[^<\n]+){0,2}"
