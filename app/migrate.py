@@ -41,5 +41,5 @@ async def upgrade(dsn: str) -> None:
     try:
         await asyncio.to_thread(command.upgrade, alembic_config(dsn), "head")
     except (OSError, TimeoutError, asyncpg.PostgresError, InterfaceError, OperationalError) as exc:
-        msg = f"the database does not answer, or refuses: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}"
+        msg = f"LIMBECK_DATABASE_URL: the database does not answer, or refuses: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}"
         raise ConfigurationError(msg) from exc

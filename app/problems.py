@@ -19,6 +19,9 @@ from app.errors import FieldError, InvalidInput, LimbeckError, NotReady
 from app.logs import get_logger
 
 logger = get_logger(__name__)
+# SQLSTATE classes: connection, transaction rollback, resources, operator intervention, system, failed login.
+PASSING_STATES = ("08", "40", "53", "57", "58", "28")
+UNDEFINED_TABLE = "42P01"
 
 
 class ProblemError(BaseModel):
@@ -124,9 +127,14 @@ async def _http(_request: Request, exc: Exception) -> Response:
 
 
 async def _database(request: Request, exc: Exception) -> Response:
-    logger.warning(
-        "database_unavailable", path=request.url.path, error=str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-    )
+    state = str(getattr(getattr(exc, "orig", exc), "sqlstate", None) or "")
+    words = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+    if state == UNDEFINED_TABLE:
+        return problem(NotReady("The database is not migrated: run `limbeck migrate`."))
+    if state and not state.startswith(PASSING_STATES):
+        logger.error("database_refused", path=request.url.path, error=words)
+        return problem(LimbeckError("Something unexpected went wrong; the server's log has the details."))
+    logger.warning("database_unavailable", path=request.url.path, error=words)
     return problem(NotReady("The database does not answer now. Try again shortly: seeds that are sent twice are stored once."))
 
 

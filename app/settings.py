@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.errors import ConfigurationError
@@ -34,6 +34,20 @@ class FileSource(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value is not None}
 
 
+def lower(word: object) -> object:
+    """INFO is as good as info."""
+    return word.lower() if isinstance(word, str) else word
+
+
+def usable_key(key: SecretStr | None) -> SecretStr | None:
+    """A key travels in an HTTP header."""
+    text = "x" if key is None else key.get_secret_value()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        msg = "must be printable ASCII without spaces, and not empty: it travels in an HTTP header"
+        raise ValueError(msg)
+    return key
+
+
 class Settings(BaseSettings):
     """All that can be set from outside; docs/configuration.md explains each."""
 
@@ -47,15 +61,15 @@ class Settings(BaseSettings):
     teacher_api_key: SecretStr | None = None
     teacher_reasoning: ReasoningMode | None = None
     teacher_licence: str | None = None
-    admin_key: SecretStr | None = None
+    admin_key: Annotated[SecretStr | None, AfterValidator(usable_key)] = None
     url: str | None = None
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
     worker_max_in_flight: Annotated[int, Field(ge=1, le=8192)] = 64
     lease_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     heartbeat_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = "info"
 
     @classmethod
     def settings_customise_sources(

@@ -72,10 +72,30 @@ async def test_up_push_status_export(up: dict[str, str], tmp_path: Path) -> None
     assert "20 done" in out
     view = orjson.loads((await limbeck(up, "status", "mine", "--json"))[1])
     assert view["samples"]["accepted"] == 20
-    status, out, _ = await limbeck(up, "export", "mine", "-o", str(tmp_path / "out.jsonl"))
-    assert (status, out) == (0, f"20 samples in {tmp_path / 'out.jsonl'}\n")
+    status, out, err = await limbeck(up, "export", "mine", "-o", str(tmp_path / "out.jsonl"))
+    assert (status, out) == (0, "")
+    assert f"20 samples in {tmp_path / 'out.jsonl'}\n" in err
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 20
     assert not (tmp_path / "out.jsonl.part").exists()
+    status, out, _ = await limbeck(up, "export", "mine", "-o", "-")
+    assert (status, len(out.splitlines())) == (0, 20)
+    status, _, err = await limbeck(up, "export", "mine", "-o", "/nonexistent/x.jsonl")
+    assert (status, "cannot be written" in err, "Traceback" in err) == (2, True, False)
+    status, _, err = await limbeck(up, "up")
+    assert (status, "set LIMBECK_PORT" in err) == (2, True)
+
+
+async def test_a_demo_whose_teacher_is_down_says_so_and_gives_up(tmp_path: Path) -> None:
+    """Within half a minute, in the API's words; nothing is left running."""
+    env = {
+        "LIMBECK_DATA_DIR": str(tmp_path / "data"),
+        "LIMBECK_TEACHER_URL": "http://127.0.0.1:9",
+        "LIMBECK_TEACHER_MODEL": "m",
+    }
+    status, _, err = await limbeck(env, "demo", "--out", str(tmp_path / "demo.jsonl"))
+    assert status == 2
+    assert "nothing was answered for 30 s: teacher 'default' does not answer (connect)" in err
+    assert str(tmp_path) not in every_process()
 
 
 async def test_demo_with_a_teacher_of_ones_own(tmp_path: Path) -> None:
@@ -84,7 +104,7 @@ async def test_demo_with_a_teacher_of_ones_own(tmp_path: Path) -> None:
         env = {"LIMBECK_DATA_DIR": str(tmp_path / "data"), **simulated_env(url)}
         status, out, err = await limbeck(env, "demo", "--out", str(tmp_path / "demo.jsonl"))
     assert status == 0, err
-    assert "44 seeds = 44 queued + 0 duplicates + 0 rejected" in err
+    assert "44 received = 44 queued + 0 duplicates + 0 rejected" in out
     assert out.count("sample ") >= 3
     assert "What next:" in out
     assert len((tmp_path / "demo.jsonl").read_bytes().splitlines()) == 44
@@ -101,8 +121,20 @@ async def test_demo_with_a_teacher_of_ones_own(tmp_path: Path) -> None:
         ({"LIMBECK_ADMIN_KEY": "k", "LIMBECK_TEACHERS_FILE": "/none.toml"}, ["api"], "LIMBECK_TEACHERS_FILE names /none.toml"),
         ({"LIMBECK_ADMIN_KEY_FILE": "/none"}, ["api"], "LIMBECK_ADMIN_KEY_FILE names /none, which cannot be read"),
         ({"LIMBECK_DATABASE_URL": "mysql://x"}, ["migrate"], "LIMBECK_DATABASE_URL must begin with postgresql://"),
-        ({"LIMBECK_DATABASE_URL": "postgresql://u@127.0.0.1:9/d"}, ["migrate"], "the database does not answer"),
+        (
+            {"LIMBECK_DATABASE_URL": "postgresql://u@127.0.0.1:9/d"},
+            ["migrate"],
+            "LIMBECK_DATABASE_URL: the database does not answer",
+        ),
         ({"LIMBECK_DATABASE_URL": "postgresql://u@127.0.0.1:9/d"}, ["worker"], "no teacher is configured"),
+        ({"LIMBECK_ADMIN_KEY": "k"}, ["status", "x", "--url", "http://h:abc"], "no usable port"),
+        ({"LIMBECK_ADMIN_KEY": "k\u00e9y"}, ["status", "x"], "LIMBECK_ADMIN_KEY: "),
+        ({"LIMBECK_DATA_DIR": "/proc/none"}, ["up"], "LIMBECK_DATA_DIR (/proc/none) cannot be written"),
+        (
+            {"LIMBECK_TEACHER_URL": "http://h", "LIMBECK_TEACHER_MODEL": "m"},
+            ["demo", "--out", "/none/x"],
+            "--out /none/x cannot be",
+        ),
         ({"LIMBECK_ADMIN_KEY": "k"}, ["seeds", "push", "/none.jsonl", "-d", "x"], "/none.jsonl cannot be read"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,

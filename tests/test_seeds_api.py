@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -151,14 +153,37 @@ async def test_gzip_is_taken_and_a_cut_one_keeps_what_came(client: Client) -> No
 
 
 async def test_a_repeated_idempotency_key_gives_the_first_answer(client: Client) -> None:
-    """Word for word, though the body is another."""
-    status, first = await post(client, b'{"instruction": "a"}\n{"instruction": 1}\n', **{"idempotency-key": "k1"})
-    again = await client.http.post(
-        "/v1/datasets/d/seeds", content=b'{"instruction": "b"}', headers={**NDJSON, "idempotency-key": "k1"}
-    )
-    assert status == again.status_code == 202
-    assert again.json() == first
+    """Word for word, and nothing is stored again; with another body it is refused, since those seeds would be lost."""
+    body = b'{"instruction": "a"}\n{"instruction": 1}\n'
+    _, first = await post(client, body, **{"idempotency-key": "k1"})
+    for again, status in ((body, 202), (b'{"instruction": "b"}', 422)):
+        response = await client.http.post("/v1/datasets/d/seeds", content=again, headers={**NDJSON, "idempotency-key": "k1"})
+        assert response.status_code == status
+        assert (response.json() == first) == (status == 202)
     assert (await client.view())["seeds"]["total"] == 1
+
+
+async def test_a_key_whose_first_post_is_still_read_is_409(client: Client) -> None:
+    """Of five at once with one key, each is either the one that is answered or told to wait; the first answer stays."""
+    await client.create()
+    body = b"".join(orjson.dumps({"instruction": f"s{n}"}) + b"\n" for n in range(5000))
+    headers = {**NDJSON, "idempotency-key": "k3"}
+    answers = await asyncio.gather(*(client.http.post("/v1/datasets/d/seeds", content=body, headers=headers) for _ in range(5)))
+    told = [answer.json() for answer in answers if answer.status_code == 202]
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    again = await client.http.post("/v1/datasets/d/seeds", content=body, headers=headers)
+    assert all(answer == again.json() for answer in told)
+    assert again.json()["queued"] == 5000
+
+
+async def test_overlapping_uploads_do_not_deadlock(client: Client) -> None:
+    """Four POSTs of the same seeds in different orders: all are answered, each seed is stored once."""
+    await client.create()
+    lines = [orjson.dumps({"instruction": f"s{n}"}) + b"\n" for n in range(4000)]
+    bodies = [b"".join(random.Random(n).sample(lines, len(lines))) for n in range(4)]
+    answers = await asyncio.gather(*(client.http.post("/v1/datasets/d/seeds", content=body, headers=NDJSON) for body in bodies))
+    assert [answer.status_code for answer in answers] == [202] * 4
+    assert sum(answer.json()["queued"] for answer in answers) == (await client.view())["seeds"]["total"] == 4000
 
 
 async def test_an_upload_that_was_cut_off_goes_on_under_its_key(client: Client) -> None:

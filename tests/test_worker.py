@@ -88,7 +88,6 @@ async def test_unfinished_answers_are_tried_again_up_to_the_recipes_limit(
 
 PASSING = [
     FaultKind.HTTP_500,
-    FaultKind.HTTP_502_HTML,
     FaultKind.HTML_200,
     FaultKind.RESET_BEFORE,
     FaultKind.RESET_MID_BODY,
@@ -113,7 +112,12 @@ async def test_a_passing_fault_costs_attempts_and_no_seed(database: Database, ki
 
 @pytest.mark.parametrize(
     ("kind", "error_class"),
-    [(FaultKind.HTTP_503, "overloaded"), (FaultKind.HTTP_401, "unauthorized"), (FaultKind.HTTP_404_MODEL, "not_found")],
+    [
+        (FaultKind.HTTP_503, "overloaded"),
+        (FaultKind.HTTP_502_HTML, "unavailable"),
+        (FaultKind.HTTP_401, "unauthorized"),
+        (FaultKind.HTTP_404_MODEL, "not_found"),
+    ],
 )
 async def test_a_teacher_that_cannot_be_used_is_left_alone_for_a_while(
     database: Database, kind: FaultKind, error_class: str

@@ -8,6 +8,7 @@ from app.curation.candidate import Reject
 from app.curation.duplicates import Fingerprint
 from app.queue.states import LeaseKey, LeaseUpdate
 
+UNSTORABLE = "unstorable"
 MAX_RAW_BYTES = 1024 * 1024
 
 
@@ -51,7 +52,8 @@ class Completion:
     def refused(self, words: str) -> Completion:
         """The same without anything that the database might refuse: the seed fails and says why."""
         attempt = self.attempt and replace(
-            self.attempt, error_class="unstorable", error_text=words, raw=None, model=None, finish_reason=None
+            self.attempt, error_class=UNSTORABLE, error_text=words, raw=None, model=None, finish_reason=None
         )
-        failed = LeaseUpdate("failed", self.lease.open_samples, error_class="unstorable", error_text=words)
+        still_open = tuple(sorted({*self.lease.open_samples, self.sample_index}))
+        failed = LeaseUpdate("failed", still_open, error_class=UNSTORABLE, error_text=words)
         return replace(self, attempt=attempt, sample=None, lease=failed)

@@ -35,20 +35,32 @@ class Heartbeat:
         self._database = database
         self._worker_id = worker_id
         self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._lease_s = lease_s
+        self.lease_s = lease_s
         self._interval_s = interval_s
         self._in_flight = in_flight
         self._stop = threading.Event()
         self._beaten = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last_tick = time.monotonic()
+        self._last_beat: float | None = None
+        self._steady_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
-    async def start(self) -> None:
-        """Returns after the first beat: a lease taken before it would look like a dead worker's."""
+    async def start(self, stop: asyncio.Event) -> bool:
+        """Returns after the first beat, since a lease taken before it would look like a dead worker's; False if `stop` came first."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
-        await self._beaten.wait()
+        waits = [asyncio.ensure_future(self._beaten.wait()), asyncio.ensure_future(stop.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return self._beaten.is_set() and not stop.is_set()
+
+    def steady_for_s(self) -> float:
+        """How long this worker has beaten without a miss or a gap; 0 before the first beat."""
+        return time.monotonic() - self._steady_since if self._steady_since is not None else 0.0
 
     async def tick(self) -> None:
         """Run on the event loop that is to be watched."""
@@ -59,7 +71,8 @@ class Heartbeat:
     def stop(self) -> None:
         """End the thread; returns when it has ended."""
         self._stop.set()
-        self._thread.join(timeout=BEAT_TIMEOUT_S + 1)
+        if self._thread.is_alive():
+            self._thread.join(timeout=BEAT_TIMEOUT_S + 1)
 
     def _run(self) -> None:
         asyncio.run(self._beat_until_stopped())
@@ -73,12 +86,17 @@ class Heartbeat:
                 lag_s = max(0.0, time.monotonic() - self._last_tick - TICK_S)
                 if lag_s > self._interval_s:
                     logger.warning("event_loop_blocked", seconds=round(lag_s, 1))
+                if self._last_beat is not None and time.monotonic() - self._last_beat > self.lease_s:
+                    self._steady_since = None  # stopped and continued, perhaps: others may have been taken for dead
                 await connection.execute(
-                    BEAT, self._worker_id, self._name, self._lease_s, self._in_flight(), lag_s, timeout=BEAT_TIMEOUT_S
+                    BEAT, self._worker_id, self._name, self.lease_s, self._in_flight(), lag_s, timeout=BEAT_TIMEOUT_S
                 )
+                self._last_beat = time.monotonic()
+                self._steady_since = self._steady_since or self._last_beat
                 if self._loop is not None and not self._loop.is_closed():
                     self._loop.call_soon_threadsafe(self._beaten.set)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except Exception as exc:  # noqa: BLE001 -- a thread that ended would cost every lease
+                self._steady_since = None
                 logger.warning("heartbeat_missed", error=repr(exc)[:300])
                 if connection is not None:
                     connection.terminate()

@@ -7,15 +7,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.datasets.recipe import Recipe
+from app.logs import get_logger
 from app.queue.states import LeasedSeed, LeaseUpdate
 from workers.completion import AttemptRecord, Completion, SampleRecord
 from workers.retry import Failure, resolves, settle, storable
 from workers.stages.curate import curate
 from workers.stages.parse import parse
 from workers.stages.render import RenderError, render
-from workers.teacher.errors import TeacherError
+from workers.teacher.errors import TeacherError, Unforeseen
 from workers.teacher.types import ChatRequest, Reply
 
+logger = get_logger(__name__)
 Generate = Callable[[ChatRequest], Awaitable[Reply]]
 Put = Callable[[Completion], Awaitable[None]]
 
@@ -39,10 +41,14 @@ async def run_sample(job: Job, sample_index: int) -> tuple[AttemptRecord | None,
     except RenderError as exc:
         return None, None, exc
     except TeacherError as exc:
-        words = storable(exc.message)
-        return AttemptRecord(teacher, exc.latency_ms, error_class=exc.error_class, error_text=words, raw=exc.raw), None, exc
-    parsed = parse(reply, job.recipe.reasoning or "native")
-    judged = curate(job.recipe, job.seed, parsed)
+        return _failed_attempt(teacher, exc), None, exc
+    try:
+        parsed = parse(reply, job.recipe.reasoning or "native")
+        judged = curate(job.recipe, job.seed, parsed)
+    except Exception as exc:
+        logger.error("stage_crashed", seed_id=job.seed.key.seed_id, exc_info=exc)
+        error = Unforeseen(f"{type(exc).__name__} in parsing or curation; the worker's log has the details", raw=reply.raw)
+        return _failed_attempt(teacher, error), None, error
     attempt = AttemptRecord(
         teacher,
         reply.latency_ms,
@@ -56,25 +62,35 @@ async def run_sample(job: Job, sample_index: int) -> tuple[AttemptRecord | None,
     return attempt, SampleRecord(parsed.reasoning, parsed.response, judged.reject, judged.fingerprints), None
 
 
+def _failed_attempt(teacher: str, exc: TeacherError) -> AttemptRecord:
+    words = storable(exc.message)
+    return AttemptRecord(teacher, exc.latency_ms, error_class=exc.error_class, error_text=words, raw=exc.raw)
+
+
 async def run_seed(job: Job) -> None:
     """All open samples of one seed at once; each is stored when it is finished, the last one settles the lease."""
     asked = job.seed.open_samples if job.seed.open_samples is not None else tuple(range(job.recipe.samples_per_seed))
     still_open = list(asked)
     failures: list[Failure] = []
     left = len(asked)
+    # The store reads a seed's completions in the order in which they are put; the last one settles.
+    in_order = asyncio.Lock()
 
     async def one(sample_index: int) -> None:
         nonlocal left
         attempt, sample, failure = await run_sample(job, sample_index)
-        left -= 1
-        if failure is not None:
-            failures.append(failure)
-        elif sample is not None and resolves(job.recipe, sample.reject):
-            still_open.remove(sample_index)
-        lease = LeaseUpdate(None, tuple(still_open)) if left else settle(job.recipe, job.seed, still_open, failures)
-        await job.put(Completion(job.seed.key, job.seed.recipe_revision, sample_index, attempt, sample, lease))
+        async with in_order:
+            left -= 1
+            if failure is not None:
+                failures.append(failure)
+            elif sample is not None and resolves(job.recipe, sample.reject):
+                still_open.remove(sample_index)
+            lease = LeaseUpdate(None, tuple(still_open)) if left else settle(job.recipe, job.seed, still_open, failures)
+            await job.put(Completion(job.seed.key, job.seed.recipe_revision, sample_index, attempt, sample, lease))
 
-    if len(asked) == 1:
+    if not asked:
+        await job.put(Completion(job.seed.key, job.seed.recipe_revision, 0, None, None, LeaseUpdate("done", ())))
+    elif len(asked) == 1:
         await one(asked[0])
     else:
         async with asyncio.TaskGroup() as group:

@@ -2,8 +2,8 @@
 
 what happened                        the seed                               charged to the seed
 teacher fault (connect, 401, 404,    queued again; the gate decides when    no
-  429, 503)                          the teacher is asked again
-passing fault (timeout, lost, 5xx,   queued after 1, 2, 4 … 60 s, jittered; no, but the tenth in a row
+  429, 502, 503, 504)                the teacher is asked again
+passing fault (timeout, lost, 500,   queued after 1, 2, 4 … 60 s, jittered; no, but the tenth in a row
   bad reply, abort)                  failed after the tenth in a row        fails it
 refused by the teacher (400, 422)    failed, with the teacher's words       -
 render error                         failed, with the reason                -

@@ -5,27 +5,45 @@ from __future__ import annotations
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Unauthorized
 from app.models.workspaces import DEFAULT_WORKSPACE
+from app.problems import problem
 
 bearer = HTTPBearer(auto_error=False, description="The admin key: `Authorization: Bearer <key>`.")
 
 
-async def workspace_of(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> int:
-    """The workspace that the caller may act in.
+class Guard:
+    """ASGI middleware: nothing of a request to /v1 is read, not even its body, before its key is known to be right."""
 
-    Raises:
-        Unauthorized: no key, or not the key.
-    """
-    if credentials is None:
-        raise Unauthorized
-    given = credentials.credentials.encode("utf-8", "surrogatepass")
-    if not hmac.compare_digest(given, request.app.state.admin_key.encode()):
-        msg = "That is not the admin key. `limbeck up` says where it is kept."
-        raise Unauthorized(msg)
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1"):
+            scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+            error = refusal(scheme, given.strip(), scope["app"].state.admin_key)
+            if error is not None:
+                await problem(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def refusal(scheme: str, given: str, key: str) -> Unauthorized | None:
+    """Why these credentials do not open the door, or None if they do."""
+    if scheme.lower() != "bearer" or not given:
+        return Unauthorized()
+    if not hmac.compare_digest(given.encode("latin-1", "replace"), key.encode()):
+        return Unauthorized("That is not the admin key. `limbeck up` says where it is kept.")
+    return None
+
+
+async def workspace_of(_credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> int:
+    """The workspace that the caller may act in; `Guard` has let it in."""
     return DEFAULT_WORKSPACE
 
 

@@ -45,11 +45,14 @@ def ensure_admin_key(settings: Settings) -> tuple[str, Path | None]:
     if settings.admin_key is not None:
         return settings.admin_key.get_secret_value(), None
     path = key_file(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return read_admin_key(settings), path
+    except OSError as exc:
+        if path.exists():
+            return read_admin_key(settings), path
+        msg = f"LIMBECK_DATA_DIR ({settings.data_dir}) cannot be written to: {exc.strerror}"
+        raise ConfigurationError(msg) from exc
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(f"lk_{secrets.token_urlsafe(32)}\n")
     return read_admin_key(settings), path

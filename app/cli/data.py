@@ -14,7 +14,7 @@ import typer
 from rich.live import Live
 
 from app.cli.client import Api, ApiProblem
-from app.cli.output import err, out
+from app.cli.output import err, live_console, out
 from app.cli.show import funnel_table
 from app.errors import LimbeckError
 from app.settings import load_settings
@@ -38,12 +38,24 @@ def push(
     _check_readable(file)
     with Api.from_settings(load_settings(), url) as api:
         _ensure_dataset(api, dataset, recipe)
-        try:
-            answer = api.push(dataset, _chunks(file), idempotency_key)
-        except ApiProblem as exc:
-            if "received" not in exc.body:
-                raise
-            answer = {**exc.body, "rejected": exc.body["errors"]}
+        answer = push_all(api, dataset, _chunks(file), idempotency_key)
+    show_answer(answer)
+    if answer["rejected_total"]:
+        raise typer.Exit(1)
+
+
+def push_all(api: Api, dataset: str, chunks: Iterator[bytes], key: str | None = None) -> dict[str, Any]:
+    """The answer's counts and rejects, also when not one seed was good."""
+    try:
+        return api.push(dataset, chunks, key)
+    except ApiProblem as exc:
+        if "received" not in exc.body:
+            raise
+        return {**exc.body, "rejected": exc.body["errors"]}
+
+
+def show_answer(answer: dict[str, Any]) -> None:
+    """What became of the seeds, and every rejected line that the API names."""
     out.print(
         f"{answer['received']} received = {answer['queued']} queued + {answer['duplicates']} duplicates + {answer['rejected_total']} rejected"
     )
@@ -53,8 +65,8 @@ def push(
     hidden = answer["rejected_total"] - len(answer["rejected"])
     if hidden > 0:
         err.print(f"… and {hidden} more")
-    if answer["rejected_total"]:
-        raise typer.Exit(1)
+    if not answer["received"]:
+        err.print("no seeds in it: a seed is one JSON object a line", style="yellow")
 
 
 def status(
@@ -71,7 +83,7 @@ def status(
         if not watch:
             out.print(funnel_table(api.dataset(name)))
             return
-        with Live(console=out, refresh_per_second=4) as live:
+        with Live(console=live_console(), refresh_per_second=4) as live:
             while True:
                 view = api.dataset(name)
                 live.update(funnel_table(view))
@@ -87,10 +99,10 @@ def export(
     url: Url = None,
 ) -> None:
     """Write what is accepted now to a file, which appears only when it is whole."""
-    path = to or Path(f"{name}.jsonl")
+    path = to or Path(f"{name}.jsonl".replace("/", "_"))
     with Api.from_settings(load_settings(), url) as api:
         written = api.export(name, path, format_name)
-    out.print(f"{written} samples in {path}")
+    err.print(f"{written} samples in {path}")
 
 
 def _ensure_dataset(api: Api, name: str, recipe: Path | None) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app.access.keys import ensure_admin_key
 from app.cli.children import Children, free_port
 from app.cli.client import Api
+from app.cli.data import push_all, show_answer
 from app.cli.local import running_local_teacher
 from app.cli.output import err, out
-from app.cli.serve import start_children, wait_for_signal
+from app.cli.serve import check_port, start_children, wait_for_signal
 from app.cli.show import funnel_table, sample_panel
 from app.database import resolve_dsn
 from app.errors import LimbeckError
@@ -27,6 +28,7 @@ from app.settings import Settings, load_settings
 SHOWN_SAMPLES = 3
 POLL_S = 0.5
 LINE_S = 5.0
+GIVE_UP_S = 30.0
 # What suits a model of 135 million parameters: little room to ramble, and tags that it is held to.
 SMALL_MODEL_RECIPE: dict[str, Any] = {
     "reasoning": "elicited",
@@ -52,7 +54,9 @@ def demo(
     settings = load_settings()
     source = seeds or example_seeds()
     own_teacher = settings.teacher_url is not None or settings.teachers_file is not None
+    _check_writable(to)
     settings = settings.model_copy(update={"port": settings.port if keep else free_port(), "host": "127.0.0.1"})
+    check_port(settings)
     with ExitStack() as stack:
         err.print("[bold]1. the teacher[/bold]")
         teacher_env = stack.enter_context(running_local_teacher(settings, wanted=not own_teacher))
@@ -61,18 +65,10 @@ def demo(
         err.print("[bold]2. Postgres, API and worker[/bold]")
         children, api = _start(stack, settings, teacher_env)
         err.print("[bold]3. seeds in, samples out[/bold]")
-        for left_over in [
-            d["name"] for d in api.datasets() if d["name"].startswith("demo-") and d["state"] in ("running", "paused")
-        ]:
-            api.cancel(left_over)  # of a demo that was interrupted; it would share the teacher with this one
         name = f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         api.create(name, OWN_TEACHER_RECIPE if own_teacher else SMALL_MODEL_RECIPE)
-        answer = api.push(name, [source.read_bytes()])
-        err.print(
-            f"  {answer['received']} seeds = {answer['queued']} queued + {answer['duplicates']} duplicates + "
-            f"{answer['rejected_total']} rejected",
-            style="dim",
-        )
+        stack.callback(_abandon, api, name)
+        show_answer(push_all(api, name, iter([source.read_bytes()])))
         view = follow(api, name, children)
         written = api.export(name, to)
         out.print()
@@ -99,10 +95,30 @@ def example_seeds() -> Path:
     raise LimbeckError(msg)
 
 
+def _check_writable(path: Path) -> None:
+    """Now, and not after all the work."""
+    try:
+        existed = path.exists()
+        with path.open("ab"):
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as exc:
+        msg = f"--out {path} cannot be written: {exc.strerror}"
+        raise LimbeckError(msg) from exc
+
+
+def _abandon(api: Api, name: str) -> None:
+    """An interrupted demo cancels its own dataset, which would else be worked on at the next start."""
+    with suppress(LimbeckError):
+        if api.dataset(name)["state"] == "running":
+            api.cancel(name)
+
+
 def _start(stack: ExitStack, settings: Settings, teacher_env: dict[str, str]) -> tuple[Children, Api]:
     dsn = asyncio.run(resolve_dsn(settings))
     asyncio.run(upgrade(dsn))
-    key = secrets.token_urlsafe(24) if settings.admin_key is None else settings.admin_key.get_secret_value()
+    key, _ = ensure_admin_key(settings)
     children = stack.enter_context(Children(settings.data_dir.resolve() / "logs"))
     start_children(children, settings, key, teacher_env)
     api = stack.enter_context(Api(f"http://127.0.0.1:{settings.port}", key))
@@ -119,7 +135,9 @@ def follow(api: Api, name: str, children: Children) -> dict[str, Any]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[pace]}"),
     )
-    shown_at = time.monotonic()
+    shown_at = moved_at = time.monotonic()
+    said: set[str] = set()
+    settled = -1
     with Progress(*columns, console=err, transient=False) as progress:
         task = progress.add_task("seeds", total=None, pace="")
         while True:
@@ -127,7 +145,15 @@ def follow(api: Api, name: str, children: Children) -> dict[str, Any]:
             view = api.dataset(name)
             counts, samples = view["seeds"], view["samples"]
             pace = f"{view['rate']['completion_tokens_per_s']:.0f} tokens/s, {samples['accepted']} accepted, {samples['rejected']} rejected"
+            if counts["done"] + counts["failed"] + counts["cancelled"] != settled or view["attempts"]["ok"]:
+                moved_at = time.monotonic()
             settled = counts["done"] + counts["failed"] + counts["cancelled"]
+            for warning in [warning for warning in view["warnings"] if warning not in said]:
+                said.add(warning)
+                err.print(f"  ! {warning}", style="yellow", markup=False)
+            if view["warnings"] and time.monotonic() - moved_at > GIVE_UP_S:
+                msg = f"nothing was answered for {GIVE_UP_S:g} s: {view['warnings'][0]}"
+                raise LimbeckError(msg)
             progress.update(task, total=counts["total"], completed=settled, pace=pace)
             if not err.is_terminal and time.monotonic() - shown_at > LINE_S:
                 err.print(f"  {settled}/{counts['total']} seeds, {pace}", style="dim")

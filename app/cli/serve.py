@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import Annotated
@@ -14,10 +15,11 @@ import uvicorn
 
 from app.access.keys import ensure_admin_key
 from app.cli.children import Children
-from app.cli.client import Api
+from app.cli.client import Api, here
 from app.cli.local import running_local_teacher
 from app.cli.output import err
 from app.database import resolve_dsn
+from app.errors import ConfigurationError
 from app.logs import configure_logs
 from app.main import create_app
 from app.migrate import newest_revision, upgrade
@@ -29,6 +31,9 @@ def api() -> None:
     """Serve the REST API (needs an admin key and a migrated database)."""
     settings = load_settings()
     configure_logs(settings.log_level)
+    # uvicorn gives the signal back once it has shut down; ended by it, no exit hook would run, and the
+    # embedded Postgres would not learn that this process is gone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -64,6 +69,7 @@ def up(
     """Everything on this machine: embedded Postgres, migrations, the API and one worker."""
     settings = load_settings()
     configure_logs(settings.log_level)
+    check_port(settings)
     key, key_file = ensure_admin_key(settings)
     with running_local_teacher(settings, wanted=local_teacher) as teacher_env:
         if not teacher_env:
@@ -71,8 +77,8 @@ def up(
         migrate()
         with Children() as children:
             start_children(children, settings, key, teacher_env)
-            url = f"http://{settings.host}:{settings.port}"
-            with Api.from_settings(settings, url) as client:
+            url = here(settings)
+            with Api(url, key) as client:
                 children.wait_ready(client)
             err.print(f"\n[bold]Limbeck is up[/bold] at {url}")
             err.print(f"admin key: {'from LIMBECK_ADMIN_KEY' if key_file is None else f'in {key_file}'}")
@@ -82,6 +88,22 @@ def up(
                 )
             err.print("Ctrl-C stops it.")
             wait_for_signal(children)
+
+
+def check_port(settings: Settings) -> None:
+    """Before anything is started.
+
+    Raises:
+        ConfigurationError: somebody listens there already.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as exc:
+            msg = f"port {settings.port} on {settings.host} cannot be used ({exc.strerror}): stop what listens there, or set LIMBECK_PORT or LIMBECK_HOST"
+            raise ConfigurationError(msg) from exc
 
 
 def start_children(children: Children, settings: Settings, key: str, teacher_env: dict[str, str]) -> None:

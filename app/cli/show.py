@@ -44,9 +44,9 @@ def funnel_table(view: dict[str, Any]) -> RenderableType:
         pace += f", about {view['eta_s']:.0f} s left"
     heading = Text.assemble((view["name"], "bold"), f"  {view['state']}  {pace}")
     words: list[RenderableType] = [heading, table]
-    words += [Text(f"! {warning}", style="yellow") for warning in view["warnings"]]
+    words += [Text(f"! {warning}", style="yellow", overflow="fold") for warning in view["warnings"]]
     words += [
-        Text(f"! {failed['seeds']} failed ({failed['error_class']}): {failed['example']}", style="yellow")
+        Text(f"! {failed['seeds']} failed ({failed['error_class']}): {failed['example']}", style="yellow", overflow="fold")
         for failed in view["failures"]
     ]
     return Group(*words)

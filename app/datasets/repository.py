@@ -42,6 +42,14 @@ SET_STATE = text("""
     UPDATE datasets SET state = :state WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
 """)
 DELETE = text("DELETE FROM datasets WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id")
+# A seed takes its lease, attempts and samples with it.
+DELETE_SEEDS = text("""
+    DELETE FROM seeds s USING (
+        SELECT seed_id FROM seeds WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id ORDER BY seed_id LIMIT :size
+    ) AS part
+    WHERE s.workspace_id = :workspace_id AND s.dataset_id = :dataset_id AND s.seed_id = part.seed_id
+""")
+DELETE_KEYS = text("DELETE FROM duplicate_keys WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id")
 
 ONE = "WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id"
 SEEDS = text(f"SELECT state, count(*) FROM leases {ONE} GROUP BY state")  # noqa: S608 -- a constant
@@ -136,8 +144,14 @@ class DatasetRepository:
         parameters = {"workspace_id": dataset.workspace_id, "dataset_id": dataset.dataset_id, "state": state}
         return (await self._connection.execute(SET_STATE, parameters)).rowcount == 1
 
+    async def delete_some(self, dataset: DatasetRow, size: int) -> int:
+        """Up to `size` seeds with all that hangs on them; returns how many there were."""
+        parameters = {"workspace_id": dataset.workspace_id, "dataset_id": dataset.dataset_id, "size": size}
+        return (await self._connection.execute(DELETE_SEEDS, parameters)).rowcount
+
     async def delete(self, dataset: DatasetRow) -> None:
-        """The dataset and all that belongs to it."""
+        """The dataset and what is left of it; fast once `delete_some` has emptied it."""
+        await self._connection.execute(DELETE_KEYS, {"workspace_id": dataset.workspace_id, "dataset_id": dataset.dataset_id})
         await self._connection.execute(DELETE, {"workspace_id": dataset.workspace_id, "dataset_id": dataset.dataset_id})
 
     async def funnel(self, dataset: DatasetRow) -> Funnel:

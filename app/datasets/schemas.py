@@ -34,7 +34,7 @@ class CreateDataset(BaseModel):
 class Requeue(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    error_class: Annotated[str, Field(max_length=100)] | None = None
+    error_class: Annotated[str, Field(pattern="^[a-z_]{1,100}$")] | None = None
 
 
 class SeedCounts(BaseModel):

@@ -10,6 +10,8 @@ from app.errors import Conflict, InvalidInput, NotFound
 from app.queue.repository import QueueRepository
 from app.teachers.config import Teachers
 
+DELETED_AT_ONCE = 2000
+
 
 class DatasetService:
     """Each method is one transaction."""
@@ -68,11 +70,7 @@ class DatasetService:
 
     async def cancel(self, name: str) -> DatasetView:
         """For good: what is queued or leased is cancelled, and answers still in flight change nothing."""
-        async with self._database.begin() as connection:
-            repository = DatasetRepository(connection)
-            dataset = await find_dataset(repository, self._workspace_id, name)
-            await repository.set_state(dataset, "cancelled")
-            await QueueRepository(connection).cancel(dataset.workspace_id, dataset.dataset_id)
+        await self._cancel(name)
         return await self.get(name)
 
     async def requeue(self, name: str, error_class: str | None) -> int:
@@ -85,14 +83,26 @@ class DatasetService:
             return await QueueRepository(connection).requeue(dataset.workspace_id, dataset.dataset_id, error_class)
 
     async def delete(self, name: str) -> None:
-        """The dataset, its seeds, attempts and samples."""
+        """The dataset, its seeds, attempts and samples.
+
+        Cancelled first, so that workers with answers in flight find their leases gone; then emptied in short
+        transactions, which hold up nobody. Interrupted, it leaves a cancelled dataset that can be deleted again.
+        """
+        await self._cancel(name)
+        while True:
+            async with self._database.begin() as connection:
+                repository = DatasetRepository(connection)
+                dataset = await find_dataset(repository, self._workspace_id, name)
+                if await repository.delete_some(dataset, DELETED_AT_ONCE) < DELETED_AT_ONCE:
+                    await repository.delete(dataset)
+                    return
+
+    async def _cancel(self, name: str) -> None:
         async with self._database.begin() as connection:
             repository = DatasetRepository(connection)
             dataset = await find_dataset(repository, self._workspace_id, name)
-            # Cancelled first: workers with answers in flight then find their leases gone.
             await repository.set_state(dataset, "cancelled")
             await QueueRepository(connection).cancel(dataset.workspace_id, dataset.dataset_id)
-            await repository.delete(dataset)
 
     async def _move(self, name: str, state: str) -> DatasetView:
         async with self._database.begin() as connection:

@@ -20,8 +20,8 @@ from app.teachers.config import Teachers
 from app.teachers.diagnosis import diagnose
 
 MIN_RATE_WINDOW_S = 1.0
-# Errors that stand between the dataset and its teacher, not between a seed and its answer.
-TEACHER_ERRORS = {"connect", "unauthorized", "not_found", "overloaded"}
+# Errors of one seed or of a lost lease say nothing of the teacher.
+SEED_ERRORS = {"bad_request", "stale_lease", "unstorable", "internal"}
 
 
 def show(dataset: DatasetRow, funnel: Funnel, teachers: Teachers) -> DatasetView:
@@ -93,7 +93,7 @@ def _warnings(dataset: DatasetRow, funnel: Funnel, teachers: Teachers) -> list[s
         found.append(
             f"teacher {name!r} is no longer configured: add it to LIMBECK_TEACHERS_FILE and restart, or make a new dataset."
         )
-    if funnel.newest and all(error in TEACHER_ERRORS for _, error, _ in funnel.newest):
+    if funnel.newest and all(error and error not in SEED_ERRORS for _, error, _ in funnel.newest):
         _, error, words = funnel.newest[0]
         found.append(f"teacher {name!r} does not answer ({error}): {words}")
     mismatch = diagnose(name, dataset.recipe.get("reasoning") or "native", funnel.first_seen)

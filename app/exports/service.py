@@ -1,21 +1,21 @@
-"""Streaming what is accepted now: one snapshot, pages by key, constant memory."""
+"""Streaming what is accepted now: bounded once, then pages by key; constant memory, short transactions."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import orjson
 from sqlalchemy import RowMapping
 
 from app.database import Database
-from app.datasets.repository import DatasetRepository
+from app.datasets.repository import DatasetRepository, DatasetRow
 from app.datasets.service import find_dataset
 from app.errors import InvalidInput
 from app.exports import alpaca
 from app.samples.repository import SampleRepository
 
+PAGE = 1000
 FORMATS: dict[str, Callable[[RowMapping], dict[str, object]]] = {"alpaca": alpaca.line}
 
 
@@ -37,18 +37,22 @@ async def open_export(database: Database, workspace_id: int, name: str, format_n
     if render is None:
         msg = f"There is no export format {format_name!r}; known: {', '.join(sorted(FORMATS))}."
         raise InvalidInput(msg)
-    async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(database.snapshot())
+    async with database.begin() as connection:
         dataset = await find_dataset(DatasetRepository(connection), workspace_id, name)
-        repository = SampleRepository(connection, workspace_id, dataset.dataset_id)
-        count = await repository.count_accepted()
-        held = stack.pop_all()
-    return Export(count, _lines(repository, render, held))
+        count, last_id = await SampleRepository(connection, workspace_id, dataset.dataset_id).bound_export()
+    return Export(count, _lines(database, dataset, last_id, render))
 
 
 async def _lines(
-    repository: SampleRepository, render: Callable[[RowMapping], dict[str, object]], held: AsyncExitStack
+    database: Database, dataset: DatasetRow, last_id: int, render: Callable[[RowMapping], dict[str, object]]
 ) -> AsyncIterator[bytes]:
-    async with held:
-        async for rows in repository.accepted():
-            yield b"".join(orjson.dumps(render(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+    """A page a transaction: a client that reads slowly holds no connection and no snapshot."""
+    after = 0
+    while True:
+        async with database.begin() as connection:
+            repository = SampleRepository(connection, dataset.workspace_id, dataset.dataset_id)
+            rows = await repository.accepted(after, last_id, PAGE)
+        if not rows:
+            return
+        yield b"".join(orjson.dumps(render(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+        after = rows[-1]["sample_id"]

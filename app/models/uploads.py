@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKeyConstraint, Index
+from sqlalchemy import DateTime, ForeignKeyConstraint, Index, LargeBinary
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -12,7 +13,10 @@ from app.models.base import Base, DatasetKey, Moment, OwnKey, WorkspaceKey
 
 
 class Upload(Base):
-    """`answer` is what the client was told; NULL while the body is still being read, or was cut off."""
+    """`answer` is what the client was told; NULL while the body is still being read, or was cut off.
+
+    `digest` is the SHA-256 of the body that was answered; until `busy_until` another POST may be reading.
+    """
 
     __tablename__ = "uploads"
     __table_args__ = (
@@ -34,5 +38,7 @@ class Upload(Base):
     upload_id: Mapped[OwnKey]
     idempotency_key: Mapped[str | None]
     status: Mapped[int | None]
+    digest: Mapped[bytes | None] = mapped_column(LargeBinary)
+    busy_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     answer: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     created_at: Mapped[Moment]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,12 +26,13 @@ RUNNABLE = text("""
 # One statement: the CTE locks what it picks and skips what others have locked, so two workers never
 # see the same row; the token is fresh, so whoever held the seed before can no longer write to it.
 # The dataset's row is read FOR SHARE: a claim and a pause or cancel take turns, so that no seed is
-# leased after the pause was answered.
+# leased after the pause was answered. SKIP LOCKED: a dataset that is just being paused or deleted
+# holds up no other; the next poll sees what became of it.
 CLAIM = text("""
     WITH dataset AS (
         SELECT workspace_id, dataset_id, recipe_revision FROM datasets
         WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state = 'running'
-        FOR SHARE
+        FOR SHARE SKIP LOCKED
     ), picked AS (
         SELECT l.workspace_id, l.dataset_id, l.seed_id FROM leases l, dataset
         WHERE l.workspace_id = :workspace_id AND l.dataset_id = :dataset_id
@@ -75,10 +76,13 @@ UPDATE = text("""
         worker_id = CASE WHEN u.state IS NULL THEN l.worker_id END,
         not_before = CASE WHEN u.state = 'queued' THEN now() + make_interval(secs => u.delay_s) ELSE l.not_before END,
         open_samples = CAST(string_to_array(u.open_samples, ',') AS smallint[]),
-        tries = l.tries - CASE WHEN u.charged THEN 0 ELSE 1 END,
-        setbacks = CASE WHEN u.setback THEN l.setbacks + 1 WHEN u.charged THEN 0 ELSE l.setbacks END,
-        error_class = u.error_class,
-        error_text = u.error_text
+        tries = l.tries - CASE WHEN u.state IS NULL OR u.charged THEN 0 ELSE 1 END,
+        setbacks = CASE WHEN u.state IS NULL THEN l.setbacks
+                        WHEN u.setback THEN l.setbacks + 1
+                        WHEN u.charged THEN 0
+                        ELSE l.setbacks END,
+        error_class = CASE WHEN u.state IS NULL THEN l.error_class ELSE u.error_class END,
+        error_text = CASE WHEN u.state IS NULL THEN l.error_text ELSE u.error_text END
     FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:seeds AS bigint[]), CAST(:tokens AS uuid[]),
                 CAST(:states AS text[]), CAST(:open_samples AS text[]), CAST(:delays AS float8[]), CAST(:charged AS bool[]),
                 CAST(:setbacks AS bool[]), CAST(:error_classes AS text[]), CAST(:error_texts AS text[]))
@@ -87,9 +91,18 @@ UPDATE = text("""
       AND l.state = 'leased' AND l.lease_token = u.token
 """)
 
+# What this worker holds in the database but not in its hands: all when it leaves; while it runs, the
+# leases of a claim whose acknowledgement was lost. In the order in which stores lock.
 RELEASE = text("""
-    UPDATE leases SET state = 'queued', lease_token = NULL, worker_id = NULL, tries = tries - 1
-    WHERE worker_id = :worker_id AND state = 'leased'
+    WITH orphans AS (
+        SELECT workspace_id, dataset_id, seed_id FROM leases
+        WHERE worker_id = :worker_id AND state = 'leased' AND lease_token <> ALL(CAST(:held AS uuid[]))
+        ORDER BY workspace_id, dataset_id, seed_id
+        FOR UPDATE
+    )
+    UPDATE leases l SET state = 'queued', lease_token = NULL, worker_id = NULL, tries = l.tries - 1
+    FROM orphans o
+    WHERE (l.workspace_id, l.dataset_id, l.seed_id) = (o.workspace_id, o.dataset_id, o.seed_id)
 """)
 
 # A worker is dead when its own lease time has passed without a beat, or when its row is gone.
@@ -130,7 +143,13 @@ CANCEL = text("""
 """)
 
 REQUEUE = text("""
+    WITH dataset AS (
+        SELECT FROM datasets
+        WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
+        FOR SHARE
+    )
     UPDATE leases SET state = 'queued', tries = 0, setbacks = 0, not_before = now()
+    FROM dataset
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state = 'failed'
       AND (CAST(:error_class AS text) IS NULL OR error_class = :error_class)
 """)
@@ -202,9 +221,9 @@ class QueueRepository:
         )
         return result.rowcount
 
-    async def release(self, worker_id: UUID) -> int:
-        """Give back all that a worker still holds, uncharged; returns how many."""
-        return (await self._connection.execute(RELEASE, {"worker_id": worker_id})).rowcount
+    async def release(self, worker_id: UUID, held: Collection[UUID] = ()) -> int:
+        """Give back, uncharged, what is leased to a worker but not among the tokens that it holds; returns how many."""
+        return (await self._connection.execute(RELEASE, {"worker_id": worker_id, "held": list(held)})).rowcount
 
     async def rescue(self) -> tuple[int, int]:
         """Take the seeds of dead workers back: (queued again, failed for good)."""

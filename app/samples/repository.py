@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, text
@@ -26,18 +26,22 @@ ATTEMPTS = text("""
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND seed_id = :seed_id AND sample_index = :sample_index
     ORDER BY attempt_id
 """)
-COUNT_ACCEPTED = text(
-    "SELECT count(*) FROM samples WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND verdict = 'accepted'"
-)
+# Sample ids are given out under the dataset's store lock (workers/stages/deduplicate.py). Whoever holds it
+# sees every id up to the highest one, and no later commit can slip in below.
+LOCK_STORES = text("SELECT pg_advisory_xact_lock(:workspace_id, hashint8(:dataset_id))")
+BOUND = text("""
+    SELECT count(*) AS samples, coalesce(max(sample_id), 0) AS last_id FROM samples
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND verdict = 'accepted'
+""")
 ACCEPTED = text(f"""
     SELECT {COLUMNS}, r.hash AS recipe_hash
     FROM samples p
     JOIN seeds s USING (workspace_id, dataset_id, seed_id)
     JOIN recipes r ON r.workspace_id = p.workspace_id AND r.dataset_id = p.dataset_id AND r.revision = p.recipe_revision
-    WHERE p.workspace_id = :workspace_id AND p.dataset_id = :dataset_id AND p.verdict = 'accepted' AND p.sample_id > :after
+    WHERE p.workspace_id = :workspace_id AND p.dataset_id = :dataset_id AND p.verdict = 'accepted'
+      AND p.sample_id > :after AND p.sample_id <= :last_id
     ORDER BY p.sample_id LIMIT :size
 """)  # noqa: S608
-EXPORT_PAGE = 1000
 
 
 class SampleRepository:
@@ -70,20 +74,13 @@ class SampleRepository:
         parameters = {**self._dataset, "seed_id": seed_id, "sample_index": sample_index}
         return (await self._connection.execute(ATTEMPTS, parameters)).mappings().all()
 
-    async def count_accepted(self) -> int:
-        """How many samples an export of this instant holds."""
-        return int((await self._connection.execute(COUNT_ACCEPTED, self._dataset)).scalar_one())
+    async def bound_export(self) -> tuple[int, int]:
+        """(how many samples an export of this instant holds, the highest of their ids)."""
+        await self._connection.execute(LOCK_STORES, self._dataset)
+        row = (await self._connection.execute(BOUND, self._dataset)).one()
+        return row.samples, row.last_id
 
-    async def accepted(self) -> AsyncIterator[Sequence[RowMapping]]:
-        """Pages of accepted samples by id, each with its seed and recipe hash."""
-        after = 0
-        while True:
-            rows = (
-                (await self._connection.execute(ACCEPTED, {**self._dataset, "after": after, "size": EXPORT_PAGE}))
-                .mappings()
-                .all()
-            )
-            if not rows:
-                return
-            yield rows
-            after = rows[-1]["sample_id"]
+    async def accepted(self, after: int, last_id: int, size: int) -> Sequence[RowMapping]:
+        """Accepted samples by id, each with its seed and recipe hash."""
+        parameters = {**self._dataset, "after": after, "last_id": last_id, "size": size}
+        return (await self._connection.execute(ACCEPTED, parameters)).mappings().all()

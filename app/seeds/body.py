@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from starlette.requests import Request
 
 from app.errors import InvalidInput, UnsupportedMedia
+from app.seeds.parse import RawItem
 
-BOM = b"\xef\xbb\xbf"
 MAX_CHUNK_BYTES = 256 * 1024
 GZIP_WINDOW = 31  # zlib's wbits for "gzip header, largest window"
+
+
+Split = Callable[[AsyncIterator[bytes]], AsyncIterator[list[RawItem]]]
+
+
+class Body:
+    """One request's body: read once, item by item, with the digest of what was read."""
+
+    def __init__(self, request: Request, split: Split) -> None:
+        self._chunks = read_chunks(request)
+        self._split = split
+        self._hash = hashlib.sha256()
+
+    def items(self) -> AsyncIterator[list[RawItem]]:
+        """The items, numbered from 1."""
+        return self._split(self._hashed())
+
+    async def drain(self) -> None:
+        """Read to the end, for the digest alone."""
+        async for _ in self._hashed():
+            pass
+
+    def digest(self) -> bytes:
+        """SHA-256 of the decompressed bytes read so far."""
+        return self._hash.digest()
+
+    async def _hashed(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            self._hash.update(chunk)
+            yield chunk
 
 
 async def read_chunks(request: Request) -> AsyncIterator[bytes]:

@@ -15,9 +15,10 @@ from ijson.backends import python as parsing
 from ijson.common import ObjectBuilder
 
 from app.errors import FieldError, InvalidInput
-from app.seeds.body import BOM
-from app.seeds.parse import MAX_DEPTH, MAX_LINE_BYTES, RawItem
+from app.seeds.parse import BOM, MAX_DEPTH, MAX_LINE_BYTES, RawItem
 
+# An item longer than a line may be is passed over; one this long cannot be, since its strings are held.
+MAX_HELD_BYTES = 16 * MAX_LINE_BYTES
 OPENS = frozenset({"start_map", "start_array"})
 CLOSES = frozenset({"end_map", "end_array"})
 
@@ -35,6 +36,7 @@ class _Reader:
         self._key: str | None = None
         self._inside = False
         self._too_deep = False
+        self._too_long = False
         self._builder: ObjectBuilder | None = None
 
     def feed(self, event: str, value: Any) -> None:  # noqa: ANN401 -- a JSON scalar
@@ -62,13 +64,17 @@ class _Reader:
             self._builder, self._too_deep = ObjectBuilder(), False
         if self._depth - 2 > MAX_DEPTH:
             self._too_deep = True
-        if not self._too_deep:
+        self._too_long = self._too_long or self.bytes_since_item > MAX_LINE_BYTES + 65536
+        if not self._too_deep and not self._too_long:
             self._builder.event(event, value)
         ends = self._depth == 2 and event not in OPENS and event != "map_key"  # noqa: PLR2004 -- {"seeds": [ITEM
         if ends:
             self.number += 1
-            item = None if self._too_deep else self._builder.value
-            self.items.append(RawItem(self.number, b"", value=item, too_deep=self._too_deep, parsed=True))
+            item = None if self._too_deep or self._too_long else self._builder.value
+            self.items.append(
+                RawItem(self.number, b"", value=item, too_deep=self._too_deep, too_long=self._too_long, parsed=True)
+            )
+            self._too_long = False
             self._builder = None
             self.bytes_since_item = 0
 
@@ -104,8 +110,8 @@ async def split_document(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[Raw
                 parser.send(piece)
                 reader.bytes_since_item += len(piece) if piece.strip() else 0
                 _drain(events, reader)
-                if reader.bytes_since_item > MAX_LINE_BYTES + 65536:
-                    broken = f"longer than {MAX_LINE_BYTES} bytes; nothing after it was read. Send large files as application/x-ndjson."
+                if reader.bytes_since_item > MAX_HELD_BYTES:
+                    broken = f"longer than {MAX_HELD_BYTES} bytes; nothing after it was read. Send large files as application/x-ndjson."
                 if broken:
                     break
                 if reader.items:

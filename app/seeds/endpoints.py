@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Request, status
 from app.access.guard import WorkspaceId
 from app.errors import FieldError, InvalidInput, UnsupportedMedia
 from app.problems import PROBLEMS
-from app.seeds.body import read_chunks
+from app.seeds.body import Body
 from app.seeds.document import split_document
 from app.seeds.ndjson import split_lines
 from app.seeds.schemas import UploadAnswer
@@ -53,17 +53,16 @@ async def push_seeds(
     instruction and input are stored once a dataset. Answers 422 only when not one seed could be taken.
     """
     content_type = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    chunks = read_chunks(request)
     if content_type == "application/json":
-        batches = split_document(chunks)
+        body = Body(request, split_document)
     elif content_type in NDJSON:
-        batches = split_lines(chunks)
+        body = Body(request, split_lines)
     else:
         msg = (
             f"Content-Type {content_type!r} is not taken here; send application/x-ndjson (one seed a line) or application/json."
         )
         raise UnsupportedMedia(msg)
-    answer, good = await SeedService(request.app.state.database, workspace_id).take(name, batches, idempotency_key)
+    answer, good = await SeedService(request.app.state.database, workspace_id).take(name, body, idempotency_key)
     if not good:
         raise _all_rejected(answer)
     return UploadAnswer.model_validate(answer)

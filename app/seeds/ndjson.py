@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from app.seeds.body import BOM
-from app.seeds.parse import MAX_LINE_BYTES, RawItem
+from app.seeds.parse import BOM, MAX_LINE_BYTES, RawItem
 
 
 async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[RawItem]]:

@@ -16,6 +16,7 @@ import orjson
 
 from app.errors import FieldError
 
+BOM = b"\xef\xbb\xbf"
 MAX_LINE_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_INSTANCES = 1000
@@ -47,6 +48,10 @@ class ParsedSeed:
     reference: str | None
     metadata: str | None
 
+    def chars(self) -> int:
+        """What it holds in memory, roughly."""
+        return len(self.instruction) + len(self.input) + len(self.reference or "") + len(self.metadata or "")
+
 
 class _Wrong(Exception):
     def __init__(self, error: str, field: str | None = None) -> None:
@@ -54,21 +59,20 @@ class _Wrong(Exception):
         self.field = field
 
 
-def parse_item(item: RawItem) -> list[ParsedSeed | FieldError]:
-    """The seeds of one line, in order; an error stands for each seed that cannot be taken."""
+def parse_item(item: RawItem) -> Iterator[ParsedSeed | FieldError]:
+    """The seeds of one line, in order and one at a time; an error stands for each seed that cannot be taken."""
     try:
         value = _load(item)
         if not isinstance(value, dict):
             msg = f'must be an object like {{"instruction": "…"}}, not {_kind(value)}'
             raise _Wrong(msg)
-        return [
-            _one(item.line, unfolded, prefix)
-            if isinstance(unfolded, dict)
-            else FieldError(error=f"must be an object, not {_kind(unfolded)}", field=prefix.rstrip("."), line=item.line)
-            for unfolded, prefix in _unfold(value)
-        ]
+        for unfolded, prefix in _unfold(value):
+            if isinstance(unfolded, dict):
+                yield _one(item.line, unfolded, prefix)
+            else:
+                yield FieldError(error=f"must be an object, not {_kind(unfolded)}", field=prefix.rstrip("."), line=item.line)
     except _Wrong as wrong:
-        return [FieldError(error=wrong.error, field=wrong.field, line=item.line)]
+        yield FieldError(error=wrong.error, field=wrong.field, line=item.line)
 
 
 def _load(item: RawItem) -> Any:  # noqa: ANN401 -- any JSON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -47,13 +48,32 @@ OPEN_UPLOAD = text("""
     ON CONFLICT DO NOTHING RETURNING upload_id
 """)
 FIND_UPLOAD = text("""
-    SELECT upload_id, status, answer::text AS answer FROM uploads
+    SELECT upload_id, answer::text AS answer, digest, coalesce(busy_until > now(), false) AS busy FROM uploads
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND idempotency_key = :key
+    FOR UPDATE
 """)
-CLOSE_UPLOAD = text("""
-    UPDATE uploads SET status = :status, answer = CAST(:answer AS jsonb)
+TOUCH_UPLOAD = text("""
+    UPDATE uploads SET busy_until = now() + make_interval(secs => :busy_s)
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND upload_id = :upload_id
 """)
+CLOSE_UPLOAD = text("""
+    UPDATE uploads SET status = :status, answer = CAST(:answer AS jsonb), digest = :digest, busy_until = NULL
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND upload_id = :upload_id AND answer IS NULL
+""")
+# Uploads into one dataset take turns batch by batch: two that insert the same seeds in different
+# orders would otherwise wait for each other in a circle.
+TAKE_TURN = text("SELECT pg_advisory_xact_lock(-CAST(:workspace_id AS int), hashint8(:dataset_id))")
+BUSY_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierUpload:
+    """`answer` and `digest` are None where it never finished."""
+
+    upload_id: int
+    answer: dict[str, Any] | None
+    digest: bytes | None
+    busy: bool
 
 
 class SeedRepository:
@@ -65,6 +85,7 @@ class SeedRepository:
 
     async def enqueue(self, upload_id: int, seeds: Sequence[ParsedSeed]) -> int | None:
         """Store and queue what is new; returns how many. None: the dataset is gone or cancelled."""
+        await self._connection.execute(TAKE_TURN, self._dataset)
         row = (
             await self._connection.execute(
                 ENQUEUE,
@@ -100,14 +121,18 @@ class SeedRepository:
         upload_id: int | None = (await self._connection.execute(OPEN_UPLOAD, {**self._dataset, "key": key})).scalar()
         return upload_id
 
-    async def find_upload(self, key: str) -> tuple[int, int | None, dict[str, Any] | None]:
-        """(upload id, HTTP status, answer) of the key; the last two are None where it never finished."""
+    async def find_upload(self, key: str) -> EarlierUpload:
+        """The upload of that key."""
         row = (await self._connection.execute(FIND_UPLOAD, {**self._dataset, "key": key})).one()
-        return row.upload_id, row.status, orjson.loads(row.answer) if row.answer else None
+        return EarlierUpload(row.upload_id, orjson.loads(row.answer) if row.answer else None, row.digest, row.busy)
 
-    async def close_upload(self, upload_id: int, status: int, answer: dict[str, Any]) -> None:
-        """Keep what the client is told, for a repeat of the same key."""
+    async def touch_upload(self, upload_id: int, busy_s: float = BUSY_S) -> None:
+        """The upload is being read: another POST with its key is refused for a while."""
+        await self._connection.execute(TOUCH_UPLOAD, {**self._dataset, "upload_id": upload_id, "busy_s": busy_s})
+
+    async def close_upload(self, upload_id: int, status: int, answer: dict[str, Any], digest: bytes) -> None:
+        """Keep what the client is told, for a repeat of the same key; the first answer stays."""
+        body = orjson.dumps(answer).decode()
         await self._connection.execute(
-            CLOSE_UPLOAD,
-            {**self._dataset, "upload_id": upload_id, "status": status, "answer": orjson.dumps(answer).decode()},
+            CLOSE_UPLOAD, {**self._dataset, "upload_id": upload_id, "status": status, "answer": body, "digest": digest}
         )

@@ -10,8 +10,9 @@ from app.database import Database
 from app.datasets.repository import DatasetRepository, DatasetRow
 from app.datasets.service import find_dataset
 from app.errors import Conflict, FieldError, InvalidInput
+from app.seeds.body import Body
 from app.seeds.parse import ParsedSeed, RawItem, parse_item
-from app.seeds.repository import SeedRepository
+from app.seeds.repository import EarlierUpload, SeedRepository
 
 BATCH_SEEDS = 1000
 BATCH_CHARS = 8 * 1024 * 1024
@@ -24,6 +25,7 @@ class Tally:
     """What became of an upload's seeds."""
 
     lines: int = 0
+    broken: bool = False
     queued: int = 0
     duplicates: int = 0
     rejected_total: int = 0
@@ -60,14 +62,12 @@ class SeedService:
         self._database = database
         self._workspace_id = workspace_id
 
-    async def take(
-        self, name: str, batches: AsyncIterator[list[RawItem]], idempotency_key: str | None
-    ) -> tuple[dict[str, Any], bool]:
+    async def take(self, name: str, body: Body, idempotency_key: str | None) -> tuple[dict[str, Any], bool]:
         """Store all seeds of the body; (the answer, whether any of them was good).
 
         Raises:
-            NotFound: no such dataset. Conflict: it is cancelled.
-            InvalidInput: the body as a whole is not what it should be, or the key is not usable.
+            NotFound: no such dataset. Conflict: it is cancelled, or the key's first POST is still being read.
+            InvalidInput: the body as a whole is not what it should be, or the key came with another body.
         """
         if idempotency_key is not None and not (0 < len(idempotency_key) <= MAX_KEY_CHARS and idempotency_key.isprintable()):
             msg = f"Idempotency-Key must be 1 to {MAX_KEY_CHARS} printable characters."
@@ -76,13 +76,16 @@ class SeedService:
             dataset = await find_dataset(DatasetRepository(connection), self._workspace_id, name)
             if dataset.state == "cancelled":
                 raise _cancelled(name)
-            upload, answer = await self._open(
-                SeedRepository(connection, self._workspace_id, dataset.dataset_id), idempotency_key
-            )
-        if answer is not None:
-            return answer, bool(answer["queued"] or answer["duplicates"] or not answer["received"])
+            upload, earlier = await _open(SeedRepository(connection, self._workspace_id, dataset.dataset_id), idempotency_key)
+        if earlier is not None:
+            return await _repeat(earlier, body)
         tally = Tally()
-        damage = await self._take_all(dataset, upload, batches, tally)
+        try:
+            damage = await self._take_all(dataset, upload, body.items(), tally)
+        finally:
+            # Whatever ended the reading: the same key may come again at once.
+            async with self._database.begin() as connection:
+                await SeedRepository(connection, self._workspace_id, dataset.dataset_id).touch_upload(upload.upload_id, 0)
         if damage is not None:
             # Left open: the same key sent again goes on where this body broke off.
             if not tally.queued and not tally.duplicates:
@@ -90,11 +93,11 @@ class SeedService:
             tally.reject(FieldError(error=damage.detail))
             return tally.as_dict(), True
         answer = tally.as_dict()
-        good = bool(tally.queued or tally.duplicates or not answer["received"])
-        async with self._database.begin() as connection:
-            repository = SeedRepository(connection, self._workspace_id, dataset.dataset_id)
-            await repository.close_upload(upload.upload_id, 202 if good else 422, answer)
-        return answer, good
+        if not tally.broken:
+            async with self._database.begin() as connection:
+                repository = SeedRepository(connection, self._workspace_id, dataset.dataset_id)
+                await repository.close_upload(upload.upload_id, 202 if is_good(answer) else 422, answer, body.digest())
+        return answer, is_good(answer)
 
     async def _take_all(
         self, dataset: DatasetRow, upload: Upload, batches: AsyncIterator[list[RawItem]], tally: Tally
@@ -107,38 +110,62 @@ class SeedService:
             async for items in batches:
                 for item in items:
                     tally.lines += 1
+                    tally.broken = tally.broken or item.broken is not None
                     for parsed in parse_item(item):
                         if isinstance(parsed, FieldError):
                             tally.reject(parsed)
                             continue
                         pending.append(parsed)
-                        chars += len(parsed.instruction) + len(parsed.input)
-                    if len(pending) >= BATCH_SEEDS or chars > BATCH_CHARS:
-                        await self._store(dataset, upload, pending, tally)
-                        pending, chars = [], 0
+                        chars += parsed.chars()
+                        if len(pending) >= BATCH_SEEDS or chars > BATCH_CHARS:
+                            await self._store(dataset, upload, pending, tally)
+                            pending, chars = [], 0
         except InvalidInput as exc:
             damage = exc
         if pending:
             await self._store(dataset, upload, pending, tally)
         return damage
 
-    async def _open(self, repository: SeedRepository, key: str | None) -> tuple[Upload, dict[str, Any] | None]:
-        upload_id = await repository.open_upload(key)
-        if upload_id is not None or key is None:
-            assert upload_id is not None, "an upload without a key is always new"  # noqa: S101
-            return Upload(upload_id, resumed=False), None
-        found, _, answer = await repository.find_upload(key)
-        return Upload(found, resumed=True), answer
-
     async def _store(self, dataset: DatasetRow, upload: Upload, seeds: list[ParsedSeed], tally: Tally) -> None:
         async with self._database.begin() as connection:
             repository = SeedRepository(connection, self._workspace_id, dataset.dataset_id)
+            await repository.touch_upload(upload.upload_id)
             before = await repository.stored_before(upload.upload_id, seeds) if upload.resumed else 0
             queued = await repository.enqueue(upload.upload_id, seeds)
             if queued is None:
                 raise _cancelled(dataset.name)
         tally.queued += queued + before
         tally.duplicates += len(seeds) - queued - before
+
+
+def is_good(answer: dict[str, Any]) -> bool:
+    """Could anything of it be taken? An empty body is not an error."""
+    return bool(answer["queued"] or answer["duplicates"] or not answer["received"])
+
+
+async def _open(repository: SeedRepository, key: str | None) -> tuple[Upload, EarlierUpload | None]:
+    upload_id = await repository.open_upload(key)
+    earlier = None
+    if upload_id is None:
+        assert key is not None, "an upload without a key is always new"  # noqa: S101
+        earlier = await repository.find_upload(key)
+        upload_id = earlier.upload_id
+        if earlier.busy and earlier.answer is None:
+            msg = f"A POST with Idempotency-Key {key!r} is being read now; wait for its answer, then repeat."
+            raise Conflict(msg)
+    await repository.touch_upload(upload_id)
+    finished = earlier if earlier is not None and earlier.answer is not None else None
+    return Upload(upload_id, resumed=earlier is not None), finished
+
+
+async def _repeat(earlier: EarlierUpload, body: Body) -> tuple[dict[str, Any], bool]:
+    """The first answer, if it was for this very body (draft-ietf-httpapi-idempotency-key-header, 2.6)."""
+    await body.drain()
+    if body.digest() != earlier.digest:
+        msg = "This Idempotency-Key was used with another body; choose a new key for these seeds."
+        raise InvalidInput(msg)
+    assert earlier.answer is not None, "only finished uploads are repeated"  # noqa: S101
+    return earlier.answer, is_good(earlier.answer)
 
 
 def _cancelled(name: str) -> Conflict:

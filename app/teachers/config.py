@@ -27,16 +27,17 @@ def base_url(url: str) -> str:
         ValueError: no usable http:// or https:// URL; says what is wrong.
     """
     parts = urlsplit(url.strip())
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else url.rpartition("@")[2]
     try:
         port = parts.port
     except ValueError as exc:
-        msg = f"{url!r} has no usable port: {exc}"
+        msg = f"{shown!r} has no usable port: {exc}"
         raise ValueError(msg) from exc
     if parts.scheme not in ("http", "https") or not parts.hostname or " " in url.strip() or port == 0:
-        msg = f"{url!r} is no http:// or https:// URL of a server"
+        msg = f"{shown!r} is no http:// or https:// URL of a server"
         raise ValueError(msg)
     if parts.query or parts.fragment:
-        msg = f"{url!r} carries a query or fragment; name the server's base URL only"
+        msg = f"{shown!r} carries a query or fragment; name the server's base URL only"
         raise ValueError(msg)
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"

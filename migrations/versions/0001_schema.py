@@ -96,6 +96,8 @@ def upgrade() -> None:
         sa.Column("upload_id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("idempotency_key", sa.String(), nullable=True),
         sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("digest", sa.LargeBinary(), nullable=True),
+        sa.Column("busy_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("answer", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(
@@ -234,12 +236,6 @@ def upgrade() -> None:
         sa.Column("slot", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("key", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("sample_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["workspace_id", "dataset_id", "sample_id"],
-            ["samples.workspace_id", "samples.dataset_id", "samples.sample_id"],
-            name=op.f("fk_duplicate_keys_samples"),
-            ondelete="CASCADE",
-        ),
         sa.PrimaryKeyConstraint("workspace_id", "dataset_id", "slot", "key", "sample_id", name=op.f("pk_duplicate_keys")),
     )
     op.execute("INSERT INTO workspaces (workspace_id, name) VALUES (1, 'default')")

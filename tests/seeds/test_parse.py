@@ -15,7 +15,7 @@ from app.seeds.parse import MAX_DEPTH, MAX_INSTANCES, ParsedSeed, RawItem, conte
 
 def parse(value: Any) -> list[ParsedSeed | FieldError]:
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return parse_item(RawItem(7, data))
+    return list(parse_item(RawItem(7, data)))
 
 
 def seed(value: Any) -> ParsedSeed:

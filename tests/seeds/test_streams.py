@@ -181,8 +181,14 @@ def test_an_item_may_nest_to_the_limit(levels: int, too_deep: bool) -> None:
     assert item.too_deep is too_deep
 
 
-def test_an_item_that_is_too_long_ends_the_reading() -> None:
+def test_an_item_that_is_too_long_is_passed_over() -> None:
     chunks = [b'{"seeds": [1, "', *[b"x" * 65536] * 40, b'", 2]}']
+    first, long, last = items(split_document, *chunks)
+    assert (first.value, long.too_long, long.value, last.value) == (1, True, None, 2)
+
+
+def test_an_item_that_is_far_too_long_ends_the_reading() -> None:
+    chunks = [b'{"seeds": [1, "', *[b"x" * 65536] * 400, b'", 2]}']
     first, last = items(split_document, *chunks)
     assert first.value == 1
     assert "Send large files as application/x-ndjson" in (last.broken or "")

@@ -18,6 +18,7 @@ from workers.teacher.errors import (
     ServerFailed,
     TeacherError,
     Unauthorized,
+    Unavailable,
 )
 from workers.teacher.replies import error_of, read_reply
 from workers.teacher.types import Reply
@@ -166,9 +167,9 @@ def test_a_null_error_beside_an_answer_is_none() -> None:
         (422, SeedRefused),
         (429, Overloaded),
         (500, ServerFailed),
-        (502, ServerFailed),
+        (502, Unavailable),
         (503, Overloaded),
-        (504, ServerFailed),
+        (504, Unavailable),
         (204, BadReply),
         (302, BadReply),
     ],

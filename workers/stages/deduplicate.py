@@ -17,12 +17,12 @@ async def deduplicate(connection: AsyncConnection, completions: Sequence[Complet
     """The same completions in the same order, with repeats rejected; earlier ones of the batch count as accepted."""
     datasets: dict[tuple[int, int], list[Key]] = {}
     for completion in completions:
-        if completion.sample and completion.sample.fingerprints:
+        if completion.sample is not None:
             keys = datasets.setdefault((completion.key.workspace_id, completion.key.dataset_id), [])
             keys += [key for fingerprint in completion.sample.fingerprints for key in fingerprint.keys]
     accepted: dict[tuple[int, int], dict[Key, list[AcceptedText]]] = {}
     for dataset in sorted(datasets):  # one order for all, so that two stores never wait for each other
-        await lock_dataset(connection, *dataset)
+        await lock_dataset(connection, *dataset)  # also without keys: exports rely on ids in the order of commits
         accepted[dataset] = await find_candidates(connection, *dataset, datasets[dataset])
     return [_decide(completion, accepted) for completion in completions]
 

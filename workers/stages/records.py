@@ -34,6 +34,7 @@ INSERT_ATTEMPTS = text("""
     JOIN seeds s ON s.workspace_id = u.workspace_id AND s.dataset_id = u.dataset_id AND s.seed_id = u.seed_id
     ORDER BY u.position
     ON CONFLICT (workspace_id, dataset_id, seed_id, lease_token, sample_index) DO NOTHING
+    RETURNING seed_id, lease_token, sample_index
 """)
 
 INSERT_SAMPLES = text("""
@@ -104,12 +105,12 @@ class AcceptedText:
         return self.response if field == "response" else self.reasoning or ""
 
 
-async def insert_attempts(connection: AsyncConnection, pairs: Sequence[tuple[Completion, AttemptRecord]]) -> None:
-    """Store the attempts; those already there are left as they are."""
+async def insert_attempts(connection: AsyncConnection, pairs: Sequence[tuple[Completion, AttemptRecord]]) -> set[SampleKey]:
+    """Store the attempts; returns which were new, by (seed, token, sample index). Those already there stay as they are."""
     if not pairs:
-        return
+        return set()
     records = [record for _, record in pairs]
-    await connection.execute(
+    rows = await connection.execute(
         INSERT_ATTEMPTS,
         {
             **_identity([completion for completion, _ in pairs]),
@@ -125,6 +126,7 @@ async def insert_attempts(connection: AsyncConnection, pairs: Sequence[tuple[Com
             "raws": [None if record.raw is None else record.raw[:MAX_RAW_BYTES] for record in records],
         },
     )
+    return {(row.seed_id, row.lease_token, row.sample_index) for row in rows}
 
 
 async def insert_samples(
@@ -161,6 +163,8 @@ async def find_candidates(
 ) -> dict[Key, list[AcceptedText]]:
     """Accepted samples by each key that they share with a new one."""
     found: dict[Key, list[AcceptedText]] = {}
+    if not keys:
+        return found
     rows = await connection.execute(
         FIND_CANDIDATES,
         {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
@@ -12,14 +14,15 @@ from app.database import Database
 from app.logs import get_logger
 from app.queue.repository import QueueRepository
 from app.queue.states import LeaseKey, LeaseUpdate
-from workers.completion import Completion
+from workers.completion import MAX_RAW_BYTES, UNSTORABLE, Completion
 from workers.stages.deduplicate import deduplicate
-from workers.stages.records import insert_attempts, insert_keys, insert_samples
+from workers.stages.records import SampleKey, insert_attempts, insert_keys, insert_samples
 
 logger = get_logger(__name__)
 BATCH = 100
 LINGER_S = 0.02
-LONGEST_PAUSE_S = 15.0
+LONGEST_PAUSE_S = 5.0
+MAX_BATCH_CHARS = 16 * 1024 * 1024
 
 
 @dataclass
@@ -41,19 +44,26 @@ class Store:
     def __init__(self, database: Database, *, capacity: int) -> None:
         self._database = database
         self._queue: asyncio.Queue[Completion] = asyncio.Queue(maxsize=capacity)
+        self._unwritten: Counter[UUID] = Counter()
         self.stored = Stored()
 
     async def put(self, completion: Completion) -> None:
         """Hand over one completion; waits while too many are unwritten."""
+        self._unwritten[completion.key.token] += 1
         await self._queue.put(completion)
+
+    def unwritten(self) -> set[UUID]:
+        """The tokens of leases with a completion that is not written yet."""
+        return set(self._unwritten)
 
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
             batch = await self._gather()
             await self._write_persistently(batch)
-            for _ in batch:
+            for completion in batch:
                 self._queue.task_done()
+                self._unwritten -= Counter([completion.key.token])
 
     async def flush(self) -> None:
         """Wait until all that was put is written."""
@@ -63,8 +73,10 @@ class Store:
         batch = [await self._queue.get()]
         if self._queue.qsize() < BATCH - 1:
             await asyncio.sleep(LINGER_S)
-        while len(batch) < BATCH and not self._queue.empty():
+        size = _chars(batch[0])
+        while len(batch) < BATCH and size < MAX_BATCH_CHARS and not self._queue.empty():
             batch.append(self._queue.get_nowait())
+            size += _chars(batch[-1])
         return batch
 
     async def _write_persistently(self, batch: Sequence[Completion]) -> None:
@@ -91,7 +103,8 @@ class Store:
             return
         words = str(getattr(exc, "orig", exc)).splitlines()[0].rsplit(">: ")[-1]
         logger.error("unstorable_completion", seed_id=batch[0].key.seed_id, error=words)
-        await self._write_persistently([batch[0].refused(words)])
+        if batch[0].lease.error_class != UNSTORABLE:  # else even that was refused; the lease goes back when nobody holds it
+            await self._write_persistently([batch[0].refused(words)])
 
     async def write(self, batch: Sequence[Completion]) -> None:
         """One transaction. Safe to repeat: an attempt is stored once, and a lease moves once."""
@@ -100,14 +113,15 @@ class Store:
             current = await queue.lock_current(completion.key for completion in batch)
             ours = [completion for completion in batch if completion.key in current]
             late = [_as_late(completion) for completion in batch if completion.key not in current]
-            ours = await deduplicate(connection, ours)
-            await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
-            kept = [(c, c.attempt, c.sample) for c in ours if c.attempt is not None and c.sample is not None]
+            new = await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
+            # A commit whose acknowledgement was lost is seen here: its attempts are not new, and so its samples are there.
+            fresh = await deduplicate(connection, [c for c in ours if _name(c) in new])
+            kept = [(c, c.attempt, c.sample) for c in fresh if c.attempt is not None and c.sample is not None]
             ids = await insert_samples(connection, kept)
             await insert_keys(
                 connection,
                 [
-                    (c.key.workspace_id, c.key.dataset_id, key, ids[c.key.seed_id, c.key.token, c.sample_index])
+                    (c.key.workspace_id, c.key.dataset_id, key, ids[_name(c)])
                     for c, _, sample in kept
                     if sample.reject is None
                     for fingerprint in sample.fingerprints
@@ -118,12 +132,23 @@ class Store:
             updates: dict[LeaseKey, LeaseUpdate] = {completion.key: completion.lease for completion in ours}
             await queue.update(updates)
         accepted = sum(sample.reject is None for _, _, sample in kept)
-        self.stored.attempts += len(ours)
+        self.stored.attempts += len(new)
         self.stored.accepted += accepted
         self.stored.rejected += len(kept) - accepted
-        if late:
-            self.stored.stale += len(late)
-            logger.info("late_completions_fenced", count=len(late))
+        stale = sum(_name(completion) in new for completion in late)
+        if stale:
+            self.stored.stale += stale
+            logger.info("late_completions_fenced", count=stale)
+
+
+def _chars(completion: Completion) -> int:
+    sample, attempt = completion.sample, completion.attempt
+    text = len(sample.response) + len(sample.reasoning or "") if sample else 0
+    return text + min(len(attempt.raw or b""), MAX_RAW_BYTES) if attempt else text
+
+
+def _name(completion: Completion) -> SampleKey:
+    return completion.key.seed_id, completion.key.token, completion.sample_index
 
 
 def _is_refusal(exc: Exception) -> bool:

@@ -76,6 +76,10 @@ class TeacherClient:
         except TeacherError as exc:
             exc.latency_ms = _since_ms(started)
             raise
+        except Exception as exc:  # what the transport lets through: a server that speaks no HTTP, headers that are too long
+            error = BadReply(f"no HTTP answer: {' '.join(repr(exc).split())[:300]}")
+            error.latency_ms = _since_ms(started)
+            raise error from exc
 
     async def _post(self, body: bytes) -> tuple[int, str, bytes]:
         request = self._client.build_request("POST", next(self._urls), content=body, headers=self._headers)

@@ -4,6 +4,7 @@ TeacherError
 ├── TeacherFault         nobody's seed is to blame: the teacher is left alone for a while
 │   ├── Unreachable      connect        no connection
 │   ├── Overloaded       overloaded     429, 503
+│   ├── Unavailable      unavailable    502, 504: a proxy in front of a teacher that is away
 │   ├── Unauthorized     unauthorized   401, 403
 │   └── NotServed        not_found      404: wrong model or wrong URL
 ├── PassingFault         may be the seed's fault or not: tried again, a bounded number of times
@@ -11,7 +12,8 @@ TeacherError
 │   ├── ConnectionLost   connection_lost
 │   ├── ServerFailed     server_error   5xx, other than 503
 │   ├── BadReply         bad_reply      HTML, cut JSON, no choices, too long
-│   └── Aborted          aborted        200 with finish_reason `abort`
+│   ├── Aborted          aborted        200 with finish_reason `abort`
+│   └── Unforeseen       internal       a defect of ours, or a library's; the log has it
 └── SeedRefused          bad_request    400, 422 and the like: the seed fails with the teacher's words
 """
 
@@ -44,6 +46,10 @@ class Overloaded(TeacherFault):
     error_class = "overloaded"
 
 
+class Unavailable(TeacherFault):
+    error_class = "unavailable"
+
+
 class Unauthorized(TeacherFault):
     error_class = "unauthorized"
 
@@ -74,6 +80,10 @@ class BadReply(PassingFault):
 
 class Aborted(PassingFault):
     error_class = "aborted"
+
+
+class Unforeseen(PassingFault):
+    error_class = "internal"
 
 
 class SeedRefused(TeacherError):

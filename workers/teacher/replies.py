@@ -16,6 +16,7 @@ from workers.teacher.errors import (
     ServerFailed,
     TeacherError,
     Unauthorized,
+    Unavailable,
 )
 from workers.teacher.types import Reply
 
@@ -34,7 +35,9 @@ def error_of(status: int, raw: bytes) -> TeacherError:
         403: Unauthorized,
         404: NotServed,
         429: Overloaded,
+        502: Unavailable,
         503: Overloaded,
+        504: Unavailable,
     }
     if status in kinds:
         return kinds[status](message, raw=raw)
@@ -56,10 +59,17 @@ def _message(raw: bytes) -> str:
             if isinstance(holder, dict):
                 words = holder.get("message") or holder.get("detail")
                 if words:
-                    return (words if isinstance(words, str) else orjson.dumps(words).decode())[:2000]
+                    return _spelled(words, raw)[:2000]
         if isinstance(inner, str):
             return inner[:2000]
     return _excerpt(raw)
+
+
+def _spelled(words: Any, raw: bytes) -> str:  # noqa: ANN401 -- any JSON
+    try:
+        return words if isinstance(words, str) else orjson.dumps(words).decode()
+    except orjson.JSONEncodeError:  # nested deeper than it writes
+        return _excerpt(raw)
 
 
 def read_reply(raw: bytes, content_type: str, latency_ms: int) -> Reply:
