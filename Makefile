@@ -47,9 +47,12 @@ migration: $(VENV)/dev.stamp ## A new migration from the models: make migration 
 compose-test: $(VENV)/dev.stamp ## Build the image, run docker-compose.yml with a teacher on this host, and clean up
 	$(BIN)/python -m tests.compose.drive
 
+bench: $(VENV)/dev.stamp ## Whole jobs on a simulated teacher beside a bare aiohttp loop: ratios from one run
+	$(BIN)/python -m bench.throughput
+
 lock: $(VENV)/dev.stamp ## Write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements/runtime.txt
 	$(BIN)/uv pip compile --group build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements/runtime.txt -o requirements/build.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements/runtime.txt -o requirements/dev.txt
 
-.PHONY: help demo up test check fmt migration compose-test lock
+.PHONY: help demo up test check fmt migration compose-test bench lock

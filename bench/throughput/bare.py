@@ -1,0 +1,32 @@
+"""The limit: an aiohttp loop that posts the same prompts, reads the answers and keeps nothing. Prints answers a second."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import aiohttp
+import orjson
+import uvloop
+
+
+async def run(url: str, count: int, in_flight: int) -> float:
+    left = iter(range(count))
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+
+        async def caller() -> None:
+            for number in left:
+                messages = [{"role": "user", "content": f"Say something of number {number}."}]
+                body = orjson.dumps({"model": "simulated", "messages": messages})
+                async with session.post(f"{url}/v1/chat/completions", data=body) as response:
+                    orjson.loads(await response.read())
+
+        began = time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(in_flight)))
+        return count / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    print(uvloop.run(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
