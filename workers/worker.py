@@ -24,6 +24,7 @@ from workers.heartbeat import Heartbeat
 from workers.pipeline import Job, run_seed
 from workers.rescue import rescue_forever
 from workers.stages.store import Store
+from workers.statistics import analyze_as_it_grows
 
 logger = get_logger(__name__)
 POLL_S = 0.5
@@ -90,7 +91,8 @@ class Worker:
                 if await self._heartbeat.start(self.stop):
                     logger.info("worker_started", worker_id=str(self.worker_id), max_in_flight=self._max_in_flight)
                     rescuing = rescue_forever(self._database, self._heartbeat, self._rescue_s)
-                    background += [asyncio.create_task(job) for job in (self.store.run(), rescuing)]
+                    analyzing = analyze_as_it_grows(self._database, lambda: self.store.stored.attempts)
+                    background += [asyncio.create_task(job) for job in (self.store.run(), rescuing, analyzing)]
                     await self._claim_until_stopped(background)
                     await self._drain()
             finally:

@@ -12,14 +12,19 @@ from app.models.base import Base, BigInt, DatasetKey, Moment, OwnKey, WorkspaceK
 
 
 class Seed(Base):
-    """`content_hash` is what makes a seed a duplicate: 16 bytes of SHA-256 over instruction and input."""
+    """`content_hash` is what makes a seed a duplicate: 16 bytes over dataset, instruction and input.
+
+    The dataset is in the hash and not in the unique key, so that no other index than the primary key begins with
+    (workspace, dataset): while a table has no statistics the planner takes either for a look-up by seed, and foreign
+    key checks were seen to walk the whole dataset for every row (docs/decisions/0003).
+    """
 
     __tablename__ = "seeds"
     __table_args__ = (
         ForeignKeyConstraint(
             ["workspace_id", "dataset_id"], ["datasets.workspace_id", "datasets.dataset_id"], ondelete="CASCADE"
         ),
-        UniqueConstraint("workspace_id", "dataset_id", "content_hash"),
+        UniqueConstraint("workspace_id", "content_hash"),
         CheckConstraint("instruction <> ''", name="instruction_not_empty"),
         CheckConstraint("octet_length(content_hash) = 16", name="content_hash_length"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ ENQUEUE = text("""
                     CAST(:metadata AS text[]), CAST(:lines AS bigint[]))
              WITH ORDINALITY AS u (content_hash, instruction, input, reference, metadata, line, position)
         ORDER BY u.position
-        ON CONFLICT (workspace_id, dataset_id, content_hash) DO NOTHING
+        ON CONFLICT (workspace_id, content_hash) DO NOTHING
         RETURNING seed_id
     ), queued AS (
         INSERT INTO leases (workspace_id, dataset_id, seed_id)
@@ -83,6 +84,11 @@ class SeedRepository:
         self._connection = connection
         self._dataset = {"workspace_id": workspace_id, "dataset_id": dataset_id}
 
+    def _own_hash(self, seed: ParsedSeed) -> bytes:
+        """The seed's content hash within this dataset."""
+        salt = self._dataset["dataset_id"].to_bytes(8, "little")
+        return hashlib.blake2b(seed.content_hash, digest_size=16, key=salt).digest()
+
     async def enqueue(self, upload_id: int, seeds: Sequence[ParsedSeed]) -> int | None:
         """Store and queue what is new; returns how many. None: the dataset is gone or cancelled."""
         await self._connection.execute(TAKE_TURN, self._dataset)
@@ -92,7 +98,7 @@ class SeedRepository:
                 {
                     **self._dataset,
                     "upload_id": upload_id,
-                    "hashes": [seed.content_hash for seed in seeds],
+                    "hashes": [self._own_hash(seed) for seed in seeds],
                     "instructions": [seed.instruction for seed in seeds],
                     "inputs": [seed.input for seed in seeds],
                     "references": [seed.reference for seed in seeds],
@@ -110,7 +116,7 @@ class SeedRepository:
             {
                 **self._dataset,
                 "upload_id": upload_id,
-                "hashes": [seed.content_hash for seed in seeds],
+                "hashes": [self._own_hash(seed) for seed in seeds],
                 "lines": [seed.line for seed in seeds],
             },
         )

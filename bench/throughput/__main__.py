@@ -66,7 +66,7 @@ async def limbeck(dsn: str, url: str, case: Case, name: str) -> tuple[float, int
         async with database.begin() as connection:
             # The first call began one latency before the first commit, at the latest.
             span = text(
-                "SELECT count(*), extract(epoch FROM max(created_at) - min(created_at - make_interval(secs => latency_ms / 1000.0)))"
+                "SELECT count(*), extract(epoch FROM max(a.created_at) - min(a.created_at - make_interval(secs => latency_ms / 1000.0)))"
                 " FROM attempts a JOIN datasets d USING (workspace_id, dataset_id) WHERE d.name = :name AND outcome = 'ok'"
             )
             count, seconds = (await connection.execute(span, {"name": name})).one()

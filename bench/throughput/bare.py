@@ -14,14 +14,15 @@ import uvloop
 async def run(url: str, count: int, in_flight: int) -> float:
     left = iter(range(count))
     connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    headers = {"content-type": "application/json"}
+    async with aiohttp.ClientSession(connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as session:
 
         async def caller() -> None:
             for number in left:
                 messages = [{"role": "user", "content": f"Say something of number {number}."}]
                 body = orjson.dumps({"model": "simulated", "messages": messages})
                 async with session.post(f"{url}/v1/chat/completions", data=body) as response:
-                    orjson.loads(await response.read())
+                    assert orjson.loads(await response.read())["choices"], response.status
 
         began = time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(in_flight)))

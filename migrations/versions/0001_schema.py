@@ -85,9 +85,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("workspace_id", "dataset_id", "seed_id", name=op.f("pk_seeds")),
-        sa.UniqueConstraint(
-            "workspace_id", "dataset_id", "content_hash", name=op.f("uq_seeds_workspace_id_dataset_id_content_hash")
-        ),
+        sa.UniqueConstraint("workspace_id", "content_hash", name=op.f("uq_seeds_workspace_id_content_hash")),
     )
     op.create_table(
         "uploads",
@@ -172,7 +170,7 @@ def upgrade() -> None:
             name=op.f("fk_leases_seeds"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("workspace_id", "dataset_id", "seed_id", name=op.f("pk_leases")),
+        sa.PrimaryKeyConstraint("workspace_id", "dataset_id", "seed_id", name=op.f("pk_leases"), postgresql_include=["state"]),
         postgresql_with={
             "fillfactor": "80",
             "autovacuum_vacuum_scale_factor": "0.02",
@@ -186,7 +184,6 @@ def upgrade() -> None:
         unique=False,
         postgresql_where="state = 'queued'",
     )
-    op.create_index("ix_leases_state", "leases", ["workspace_id", "dataset_id", "state"], unique=False)
     op.create_index("ix_leases_worker", "leases", ["worker_id"], unique=False, postgresql_where="state = 'leased'")
     op.create_table(
         "samples",
@@ -248,7 +245,6 @@ def downgrade() -> None:
     op.drop_index("ix_samples_reason", table_name="samples")
     op.drop_table("samples")
     op.drop_index("ix_leases_worker", table_name="leases", postgresql_where="state = 'leased'")
-    op.drop_index("ix_leases_state", table_name="leases")
     op.drop_index("ix_leases_claim", table_name="leases", postgresql_where="state = 'queued'")
     op.drop_table("leases")
     op.drop_table("attempts")
