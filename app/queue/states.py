@@ -16,7 +16,6 @@ from typing import Literal
 from uuid import UUID
 
 SeedState = Literal["queued", "leased", "done", "failed", "cancelled"]
-SEED_STATES: tuple[SeedState, ...] = ("queued", "leased", "done", "failed", "cancelled")
 
 # A seed whose lease ended this often in a row through no fault of its own is taken to be the cause.
 MAX_SETBACKS = 10

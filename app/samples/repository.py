@@ -26,7 +26,8 @@ ATTEMPTS = text("""
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND seed_id = :seed_id AND sample_index = :sample_index
     ORDER BY attempt_id
 """)
-# Sample ids are given out under the dataset's store lock (workers/stages/deduplicate.py). Whoever holds it
+# One after the other through this lock, a dataset's stores see each other's samples: two workers that finish
+# near-duplicates at the same moment keep one. Sample ids are given out under it, too (workers/stages/deduplicate.py). Whoever holds it
 # sees every id up to the highest one, and no later commit can slip in below.
 LOCK_STORES = text("SELECT pg_advisory_xact_lock(:workspace_id, hashint8(:dataset_id))")
 BOUND = text("""

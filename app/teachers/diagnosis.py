@@ -8,7 +8,6 @@ first answers are looked at and the setting to change is named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from app.teachers.config import ReasoningMode
@@ -17,13 +16,6 @@ LOOKED_AT = 20
 ENOUGH_TO_TELL = 5
 
 ReasoningSeen = Literal["field", "tags", "nothing"]
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What one finished answer of the teacher held: `field`, `tags` (in the text), or `nothing`."""
-
-    seen: ReasoningSeen
 
 
 def diagnose(teacher: str, expected: ReasoningMode, first: Sequence[ReasoningSeen]) -> str | None:

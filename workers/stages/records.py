@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.curation.candidate import TextField
 from app.curation.duplicates import Key
+from app.samples.repository import LOCK_STORES
 from workers.completion import MAX_RAW_BYTES, AttemptRecord, Completion, SampleRecord
 
 # The join on seeds drops attempts whose dataset was deleted meanwhile; ON CONFLICT drops what a
@@ -54,10 +55,6 @@ INSERT_SAMPLES = text("""
     ORDER BY u.position
     RETURNING sample_id, seed_id, lease_token, sample_index
 """)
-
-# One after the other through this lock, a dataset's stores see each other's samples: two workers
-# that finish near-duplicates at the same moment keep one.
-LOCK_DATASET = text("SELECT pg_advisory_xact_lock(:workspace_id, hashint8(:dataset_id))")
 
 # LATERAL with LIMIT makes each a look-up by its whole key, whatever the planner believes about a
 # table that was empty a minute ago; a plain join was seen to scan both tables for every key.
@@ -155,7 +152,7 @@ async def insert_samples(
 
 async def lock_dataset(connection: AsyncConnection, workspace_id: int, dataset_id: int) -> None:
     """Wait for the dataset's turn; held until the transaction ends."""
-    await connection.execute(LOCK_DATASET, {"workspace_id": workspace_id, "dataset_id": dataset_id})
+    await connection.execute(LOCK_STORES, {"workspace_id": workspace_id, "dataset_id": dataset_id})
 
 
 async def find_candidates(
