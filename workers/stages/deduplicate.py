@@ -9,8 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.curation.candidate import Reject
 from app.curation.duplicates import Key
+from app.samples.repository import LOCK_STORES, SHARE_STORES
 from workers.completion import Completion, SampleRecord
-from workers.stages.records import AcceptedText, find_candidates, lock_dataset
+from workers.stages.records import AcceptedText, find_candidates
+
+
+async def lock_dataset(connection: AsyncConnection, workspace_id: int, dataset_id: int, *, alone: bool) -> None:
+    """Take the dataset's store lock until the transaction ends.
+
+    Alone, to compare with what is accepted; shared, by whoever compares nothing: an export must still be
+    able to wait for it (app/samples/repository.py).
+    """
+    statement = LOCK_STORES if alone else SHARE_STORES
+    await statement.rows(connection, workspace_id=workspace_id, dataset_id=dataset_id)
 
 
 async def deduplicate(connection: AsyncConnection, completions: Sequence[Completion]) -> list[Completion]:
@@ -22,7 +33,7 @@ async def deduplicate(connection: AsyncConnection, completions: Sequence[Complet
             keys += [key for fingerprint in completion.sample.fingerprints for key in fingerprint.keys]
     accepted: dict[tuple[int, int], dict[Key, list[AcceptedText]]] = {}
     for dataset in sorted(datasets):  # one order for all, so that two stores never wait for each other
-        await lock_dataset(connection, *dataset)  # also without keys: exports rely on ids in the order of commits
+        await lock_dataset(connection, *dataset, alone=bool(datasets[dataset]))
         accepted[dataset] = await find_candidates(connection, *dataset, datasets[dataset])
     return [_decide(completion, accepted) for completion in completions]
 

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.curation.candidate import TextField
 from app.curation.duplicates import Key
-from app.samples.repository import LOCK_STORES
+from app.database import HotStatement, given
 from workers.completion import MAX_RAW_BYTES, AttemptRecord, Completion, SampleRecord
 
 # The join on seeds drops attempts whose dataset was deleted meanwhile; ON CONFLICT drops what a
 # commit with a lost acknowledgement has stored already.
-INSERT_ATTEMPTS = text("""
+INSERT_ATTEMPTS = HotStatement("""
     INSERT INTO attempts (workspace_id, dataset_id, seed_id, lease_token, sample_index, recipe_revision,
                           teacher, model, outcome, error_class, error_text, finish_reason, reasoning_seen,
                           prompt_tokens, completion_tokens, latency_ms, raw)
@@ -32,13 +31,17 @@ INSERT_ATTEMPTS = text("""
          WITH ORDINALITY
          AS u (workspace_id, dataset_id, seed_id, token, sample_index, revision, teacher, model, error_class,
                error_text, finish_reason, reasoning_seen, prompt_tokens, completion_tokens, latency_ms, raw, position)
-    JOIN seeds s ON s.workspace_id = u.workspace_id AND s.dataset_id = u.dataset_id AND s.seed_id = u.seed_id
+    CROSS JOIN LATERAL (
+        SELECT FROM seeds s
+        WHERE s.workspace_id = u.workspace_id AND s.dataset_id = u.dataset_id AND s.seed_id = u.seed_id
+        LIMIT 1
+    ) AS s
     ORDER BY u.position
     ON CONFLICT (workspace_id, dataset_id, seed_id, lease_token, sample_index) DO NOTHING
     RETURNING seed_id, lease_token, sample_index
 """)
 
-INSERT_SAMPLES = text("""
+INSERT_SAMPLES = HotStatement("""
     INSERT INTO samples (workspace_id, dataset_id, seed_id, lease_token, sample_index, recipe_revision, teacher,
                          verdict, reason, detail, reasoning, response, prompt_tokens, completion_tokens)
     SELECT u.workspace_id, u.dataset_id, u.seed_id, u.token, u.sample_index, u.revision, u.teacher,
@@ -58,7 +61,9 @@ INSERT_SAMPLES = text("""
 
 # LATERAL with LIMIT makes each a look-up by its whole key, whatever the planner believes about a
 # table that was empty a minute ago; a plain join was seen to scan both tables for every key.
-FIND_CANDIDATES = text("""
+# Several indexes of samples begin with (workspace, dataset): the range and its order leave only the
+# primary key, and `verdict` is asked outside, or the planner was seen to walk uq_samples_accepted.
+FIND_CANDIDATES = HotStatement("""
     WITH hits AS MATERIALIZED (
         SELECT DISTINCT u.slot, u.key, k.sample_id
         FROM unnest(CAST(:slots AS smallint[]), CAST(:keys AS bigint[])) AS u (slot, key)
@@ -73,18 +78,19 @@ FIND_CANDIDATES = text("""
     SELECT by_sample.slots, by_sample.keys, p.seed_id, p.response, p.reasoning
     FROM by_sample
     CROSS JOIN LATERAL (
-        SELECT p.seed_id, p.response, p.reasoning FROM samples p
-        WHERE p.workspace_id = :workspace_id AND p.dataset_id = :dataset_id AND p.sample_id = by_sample.sample_id
-          AND p.verdict = 'accepted'
+        SELECT p.seed_id, p.response, p.reasoning, p.verdict FROM samples p
+        WHERE p.workspace_id = :workspace_id AND p.dataset_id = :dataset_id
+          AND p.sample_id >= by_sample.sample_id AND p.sample_id <= by_sample.sample_id
+        ORDER BY p.sample_id
         LIMIT 1
     ) AS p
+    WHERE p.verdict = 'accepted'
 """)
 
-INSERT_KEYS = text("""
+INSERT_KEYS = HotStatement("""
     INSERT INTO duplicate_keys (workspace_id, dataset_id, slot, key, sample_id)
     SELECT * FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:slots AS smallint[]),
                          CAST(:keys AS bigint[]), CAST(:samples AS bigint[]))
-    ON CONFLICT DO NOTHING
 """)
 
 SampleKey = tuple[int, UUID, int]
@@ -107,23 +113,21 @@ async def insert_attempts(connection: AsyncConnection, pairs: Sequence[tuple[Com
     if not pairs:
         return set()
     records = [record for _, record in pairs]
-    rows = await connection.execute(
-        INSERT_ATTEMPTS,
-        {
-            **_identity([completion for completion, _ in pairs]),
-            "teachers": [record.teacher for record in records],
-            "models": [record.model for record in records],
-            "error_classes": [record.error_class for record in records],
-            "error_texts": [record.error_text for record in records],
-            "finish_reasons": [record.finish_reason for record in records],
-            "reasoning_seen": [record.reasoning_seen for record in records],
-            "prompt_tokens": [record.prompt_tokens for record in records],
-            "completion_tokens": [record.completion_tokens for record in records],
-            "latencies": [record.latency_ms for record in records],
-            "raws": [None if record.raw is None else record.raw[:MAX_RAW_BYTES] for record in records],
-        },
+    rows = await INSERT_ATTEMPTS.rows(
+        connection,
+        **_identity([completion for completion, _ in pairs]),
+        teachers=[record.teacher for record in records],
+        models=given([record.model for record in records]),
+        error_classes=given([record.error_class for record in records]),
+        error_texts=given([record.error_text for record in records]),
+        finish_reasons=given([record.finish_reason for record in records]),
+        reasoning_seen=given([record.reasoning_seen for record in records]),
+        prompt_tokens=[record.prompt_tokens for record in records],
+        completion_tokens=[record.completion_tokens for record in records],
+        latencies=[record.latency_ms for record in records],
+        raws=given([None if record.raw is None else record.raw[:MAX_RAW_BYTES] for record in records]),
     )
-    return {(row.seed_id, row.lease_token, row.sample_index) for row in rows}
+    return {tuple(row) for row in rows}
 
 
 async def insert_samples(
@@ -134,25 +138,18 @@ async def insert_samples(
         return {}
     samples = [sample for _, _, sample in triples]
     attempts = [attempt for _, attempt, _ in triples]
-    rows = await connection.execute(
-        INSERT_SAMPLES,
-        {
-            **_identity([completion for completion, _, _ in triples]),
-            "teachers": [attempt.teacher for attempt in attempts],
-            "reasons": [sample.reject and sample.reject.reason for sample in samples],
-            "details": [sample.reject and sample.reject.detail for sample in samples],
-            "reasonings": [sample.reasoning for sample in samples],
-            "responses": [sample.response for sample in samples],
-            "prompt_tokens": [attempt.prompt_tokens for attempt in attempts],
-            "completion_tokens": [attempt.completion_tokens for attempt in attempts],
-        },
+    rows = await INSERT_SAMPLES.rows(
+        connection,
+        **_identity([completion for completion, _, _ in triples]),
+        teachers=[attempt.teacher for attempt in attempts],
+        reasons=given([sample.reject and sample.reject.reason for sample in samples]),
+        details=given([sample.reject and sample.reject.detail for sample in samples]),
+        reasonings=given([sample.reasoning for sample in samples]),
+        responses=[sample.response for sample in samples],
+        prompt_tokens=[attempt.prompt_tokens for attempt in attempts],
+        completion_tokens=[attempt.completion_tokens for attempt in attempts],
     )
-    return {(row.seed_id, row.lease_token, row.sample_index): row.sample_id for row in rows}
-
-
-async def lock_dataset(connection: AsyncConnection, workspace_id: int, dataset_id: int) -> None:
-    """Wait for the dataset's turn; held until the transaction ends."""
-    await connection.execute(LOCK_STORES, {"workspace_id": workspace_id, "dataset_id": dataset_id})
+    return {(seed_id, token, index): sample_id for sample_id, seed_id, token, index in rows}
 
 
 async def find_candidates(
@@ -162,18 +159,16 @@ async def find_candidates(
     found: dict[Key, list[AcceptedText]] = {}
     if not keys:
         return found
-    rows = await connection.execute(
-        FIND_CANDIDATES,
-        {
-            "workspace_id": workspace_id,
-            "dataset_id": dataset_id,
-            "slots": [slot for slot, _ in keys],
-            "keys": [key for _, key in keys],
-        },
+    rows = await FIND_CANDIDATES.rows(
+        connection,
+        workspace_id=workspace_id,
+        dataset_id=dataset_id,
+        slots=[slot for slot, _ in keys],
+        keys=[key for _, key in keys],
     )
-    for row in rows:
-        accepted = AcceptedText(row.seed_id, row.response, row.reasoning)
-        for key in zip(row.slots, row.keys, strict=True):
+    for slots, shared, seed_id, response, reasoning in rows:
+        accepted = AcceptedText(seed_id, response, reasoning)
+        for key in zip(slots, shared, strict=True):
             found.setdefault(key, []).append(accepted)
     return found
 
@@ -182,15 +177,14 @@ async def insert_keys(connection: AsyncConnection, rows: Sequence[tuple[int, int
     """(workspace, dataset, key, sample id) of accepted samples."""
     if not rows:
         return
-    await connection.execute(
-        INSERT_KEYS,
-        {
-            "workspaces": [row[0] for row in rows],
-            "datasets": [row[1] for row in rows],
-            "slots": [row[2][0] for row in rows],
-            "keys": [row[2][1] for row in rows],
-            "samples": [row[3] for row in rows],
-        },
+    distinct = list(dict.fromkeys(rows))  # two checks of one recipe may cut the same key
+    await INSERT_KEYS.rows(
+        connection,
+        workspaces=[row[0] for row in distinct],
+        datasets=[row[1] for row in distinct],
+        slots=[row[2][0] for row in distinct],
+        keys=[row[2][1] for row in distinct],
+        samples=[row[3] for row in distinct],
     )
 
 

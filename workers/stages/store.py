@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
+import asyncpg
 
 from app.database import Database
 from app.logs import get_logger
 from app.queue.repository import QueueRepository
-from app.queue.states import LeaseKey, LeaseUpdate
 from workers.completion import MAX_RAW_BYTES, UNSTORABLE, Completion
 from workers.stages.deduplicate import deduplicate
 from workers.stages.records import SampleKey, insert_attempts, insert_keys, insert_samples
@@ -101,7 +100,7 @@ class Store:
             for completion in batch:
                 await self._write_persistently([completion])
             return
-        words = str(getattr(exc, "orig", exc)).splitlines()[0].rsplit(">: ")[-1]
+        words = str(exc).splitlines()[0]
         logger.error("unstorable_completion", seed_id=batch[0].key.seed_id, error=words)
         if batch[0].lease.error_class != UNSTORABLE:  # else even that was refused; the lease goes back when nobody holds it
             await self._write_persistently([batch[0].refused(words)])
@@ -109,12 +108,13 @@ class Store:
     async def write(self, batch: Sequence[Completion]) -> None:
         """One transaction. Safe to repeat: an attempt is stored once, and a lease moves once."""
         async with self._database.begin() as connection:
-            queue = QueueRepository(connection)
-            current = await queue.lock_current(completion.key for completion in batch)
+            # Later completions of one seed know more than earlier ones: the last word counts.
+            current = await QueueRepository(connection).settle({completion.key: completion.lease for completion in batch})
             ours = [completion for completion in batch if completion.key in current]
             late = [_as_late(completion) for completion in batch if completion.key not in current]
             new = await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
             # A commit whose acknowledgement was lost is seen here: its attempts are not new, and so its samples are there.
+            # From here on the dataset's store lock is held: all that could be done before it is done.
             fresh = await deduplicate(connection, [c for c in ours if _name(c) in new])
             kept = [(c, c.attempt, c.sample) for c in fresh if c.attempt is not None and c.sample is not None]
             ids = await insert_samples(connection, kept)
@@ -128,9 +128,6 @@ class Store:
                     for key in fingerprint.keys
                 ],
             )
-            # Later completions of one seed know more than earlier ones: the last word counts.
-            updates: dict[LeaseKey, LeaseUpdate] = {completion.key: completion.lease for completion in ours}
-            await queue.update(updates)
         accepted = sum(sample.reject is None for _, _, sample in kept)
         self.stored.attempts += len(new)
         self.stored.accepted += accepted
@@ -153,7 +150,7 @@ def _name(completion: Completion) -> SampleKey:
 
 def _is_refusal(exc: Exception) -> bool:
     """Did Postgres refuse the values themselves (SQLSTATE classes 22 and 23), as it would every time?"""
-    return isinstance(exc, DBAPIError) and str(getattr(exc.orig, "sqlstate", ""))[:2] in ("22", "23")
+    return isinstance(exc, asyncpg.PostgresError) and str(exc.sqlstate)[:2] in ("22", "23")
 
 
 def _as_late(completion: Completion) -> Completion:
