@@ -10,54 +10,43 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.curation.candidate import TextField
 from app.curation.duplicates import Key
-from app.database import HotStatement, given
-from workers.completion import MAX_RAW_BYTES, AttemptRecord, Completion, SampleRecord
+from app.database import HotStatement, copy_rows
+from workers.completion import MAX_RAW_BYTES, STALE, AttemptRecord, Completion, SampleRecord
 
-# The join on seeds drops attempts whose dataset was deleted meanwhile; ON CONFLICT drops what a
-# commit with a lost acknowledgement has stored already.
-INSERT_ATTEMPTS = HotStatement("""
-    INSERT INTO attempts (workspace_id, dataset_id, seed_id, lease_token, sample_index, recipe_revision,
-                          teacher, model, outcome, error_class, error_text, finish_reason, reasoning_seen,
-                          prompt_tokens, completion_tokens, latency_ms, raw)
-    SELECT u.workspace_id, u.dataset_id, u.seed_id, u.token, u.sample_index, u.revision,
-           u.teacher, u.model, CASE WHEN u.error_class IS NULL THEN 'ok' ELSE 'error' END, u.error_class, u.error_text,
-           u.finish_reason, u.reasoning_seen, u.prompt_tokens, u.completion_tokens, u.latency_ms, u.raw
+# Which of these attempts can be stored: a seed that was deleted meanwhile takes none, and what a commit
+# with a lost acknowledgement has stored is there already.
+STORABLE_ATTEMPTS = HotStatement("""
+    SELECT u.seed_id, u.token, u.sample_index
     FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:seeds AS bigint[]),
-                CAST(:tokens AS uuid[]), CAST(:indices AS smallint[]), CAST(:revisions AS int[]),
-                CAST(:teachers AS text[]), CAST(:models AS text[]), CAST(:error_classes AS text[]),
-                CAST(:error_texts AS text[]), CAST(:finish_reasons AS text[]), CAST(:reasoning_seen AS text[]),
-                CAST(:prompt_tokens AS int[]), CAST(:completion_tokens AS int[]), CAST(:latencies AS int[]),
-                CAST(:raws AS bytea[]))
-         WITH ORDINALITY
-         AS u (workspace_id, dataset_id, seed_id, token, sample_index, revision, teacher, model, error_class,
-               error_text, finish_reason, reasoning_seen, prompt_tokens, completion_tokens, latency_ms, raw, position)
+                CAST(:tokens AS uuid[]), CAST(:indices AS smallint[]))
+         AS u (workspace_id, dataset_id, seed_id, token, sample_index)
     CROSS JOIN LATERAL (
         SELECT FROM seeds s
         WHERE s.workspace_id = u.workspace_id AND s.dataset_id = u.dataset_id AND s.seed_id = u.seed_id
         LIMIT 1
     ) AS s
-    ORDER BY u.position
-    ON CONFLICT (workspace_id, dataset_id, seed_id, lease_token, sample_index) DO NOTHING
-    RETURNING seed_id, lease_token, sample_index
+    LEFT JOIN LATERAL (
+        SELECT true AS stored FROM attempts a
+        WHERE a.workspace_id = u.workspace_id AND a.dataset_id = u.dataset_id AND a.seed_id = u.seed_id
+          AND a.lease_token = u.token AND a.sample_index = u.sample_index
+        LIMIT 1
+    ) AS a ON true
+    WHERE a.stored IS NULL
 """)
+ATTEMPT_COLUMNS = (
+    *("workspace_id", "dataset_id", "seed_id", "lease_token", "sample_index", "recipe_revision", "teacher", "model"),
+    *("outcome", "error_class", "error_text", "finish_reason", "reasoning_seen"),
+    *("prompt_tokens", "completion_tokens", "latency_ms", "raw"),
+)
 
-INSERT_SAMPLES = HotStatement("""
-    INSERT INTO samples (workspace_id, dataset_id, seed_id, lease_token, sample_index, recipe_revision, teacher,
-                         verdict, reason, detail, reasoning, response, prompt_tokens, completion_tokens)
-    SELECT u.workspace_id, u.dataset_id, u.seed_id, u.token, u.sample_index, u.revision, u.teacher,
-           CASE WHEN u.reason IS NULL THEN 'accepted' ELSE 'rejected' END, u.reason, u.detail,
-           u.reasoning, u.response, u.prompt_tokens, u.completion_tokens
-    FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:seeds AS bigint[]),
-                CAST(:tokens AS uuid[]), CAST(:indices AS smallint[]), CAST(:revisions AS int[]),
-                CAST(:teachers AS text[]), CAST(:reasons AS text[]), CAST(:details AS text[]),
-                CAST(:reasonings AS text[]), CAST(:responses AS text[]), CAST(:prompt_tokens AS int[]),
-                CAST(:completion_tokens AS int[]))
-         WITH ORDINALITY
-         AS u (workspace_id, dataset_id, seed_id, token, sample_index, revision, teacher, reason, detail,
-               reasoning, response, prompt_tokens, completion_tokens, position)
-    ORDER BY u.position
-    RETURNING sample_id, seed_id, lease_token, sample_index
+# Taken under the store lock (app/samples/repository.py), in the order of the rows that get them.
+SAMPLE_IDS = HotStatement("""
+    SELECT nextval(pg_get_serial_sequence('samples', 'sample_id')) FROM generate_series(1, CAST(:count AS int))
 """)
+SAMPLE_COLUMNS = (
+    *("workspace_id", "dataset_id", "sample_id", "seed_id", "lease_token", "sample_index", "recipe_revision", "teacher"),
+    *("verdict", "reason", "detail", "reasoning", "response", "prompt_tokens", "completion_tokens"),
+)
 
 # LATERAL with LIMIT makes each a look-up by its whole key, whatever the planner believes about a
 # table that was empty a minute ago; a plain join was seen to scan both tables for every key.
@@ -87,11 +76,7 @@ FIND_CANDIDATES = HotStatement("""
     WHERE p.verdict = 'accepted'
 """)
 
-INSERT_KEYS = HotStatement("""
-    INSERT INTO duplicate_keys (workspace_id, dataset_id, slot, key, sample_id)
-    SELECT * FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:slots AS smallint[]),
-                         CAST(:keys AS bigint[]), CAST(:samples AS bigint[]))
-""")
+KEY_COLUMNS = ("workspace_id", "dataset_id", "slot", "key", "sample_id")
 
 SampleKey = tuple[int, UUID, int]
 
@@ -109,25 +94,32 @@ class AcceptedText:
 
 
 async def insert_attempts(connection: AsyncConnection, pairs: Sequence[tuple[Completion, AttemptRecord]]) -> set[SampleKey]:
-    """Store the attempts; returns which were new, by (seed, token, sample index). Those already there stay as they are."""
-    if not pairs:
-        return set()
-    records = [record for _, record in pairs]
-    rows = await INSERT_ATTEMPTS.rows(
-        connection,
-        **_identity([completion for completion, _ in pairs]),
-        teachers=[record.teacher for record in records],
-        models=given([record.model for record in records]),
-        error_classes=given([record.error_class for record in records]),
-        error_texts=given([record.error_text for record in records]),
-        finish_reasons=given([record.finish_reason for record in records]),
-        reasoning_seen=given([record.reasoning_seen for record in records]),
-        prompt_tokens=[record.prompt_tokens for record in records],
-        completion_tokens=[record.completion_tokens for record in records],
-        latencies=[record.latency_ms for record in records],
-        raws=given([None if record.raw is None else record.raw[:MAX_RAW_BYTES] for record in records]),
+    """Store the attempts; returns which were new, by (seed, token, sample index). Those already there stay as they are.
+
+    A completion that moved its lease in this transaction is not looked for: had it been stored before, so had the move.
+    """
+    doubtful = [completion for completion, attempt in pairs if completion.lease.state is None or attempt.error_class == STALE]
+    new = {name_of(completion) for completion, _ in pairs}
+    if doubtful:
+        rows = await STORABLE_ATTEMPTS.rows(connection, **_names(doubtful))
+        new -= {name_of(completion) for completion in doubtful} - {tuple(row) for row in rows}
+    await copy_rows(connection, "attempts", ATTEMPT_COLUMNS, [_attempt_row(c, a) for c, a in pairs if name_of(c) in new])
+    return new
+
+
+def name_of(completion: Completion) -> SampleKey:
+    """A lease makes at most one attempt a sample, so this names the attempt."""
+    return completion.key.seed_id, completion.key.token, completion.sample_index
+
+
+def _attempt_row(completion: Completion, attempt: AttemptRecord) -> tuple[object, ...]:
+    key = completion.key
+    return (
+        *(key.workspace_id, key.dataset_id, key.seed_id, key.token, completion.sample_index, completion.recipe_revision),
+        *(attempt.teacher, attempt.model, "ok" if attempt.error_class is None else "error", attempt.error_class),
+        *(attempt.error_text, attempt.finish_reason, attempt.reasoning_seen, attempt.prompt_tokens),
+        *(attempt.completion_tokens, attempt.latency_ms, None if attempt.raw is None else attempt.raw[:MAX_RAW_BYTES]),
     )
-    return {tuple(row) for row in rows}
 
 
 async def insert_samples(
@@ -136,20 +128,20 @@ async def insert_samples(
     """Store the samples; returns the id of each by (seed, token, sample index)."""
     if not triples:
         return {}
-    samples = [sample for _, _, sample in triples]
-    attempts = [attempt for _, attempt, _ in triples]
-    rows = await INSERT_SAMPLES.rows(
-        connection,
-        **_identity([completion for completion, _, _ in triples]),
-        teachers=[attempt.teacher for attempt in attempts],
-        reasons=given([sample.reject and sample.reject.reason for sample in samples]),
-        details=given([sample.reject and sample.reject.detail for sample in samples]),
-        reasonings=given([sample.reasoning for sample in samples]),
-        responses=[sample.response for sample in samples],
-        prompt_tokens=[attempt.prompt_tokens for attempt in attempts],
-        completion_tokens=[attempt.completion_tokens for attempt in attempts],
+    ids = [row[0] for row in await SAMPLE_IDS.rows(connection, count=len(triples))]
+    rows = [_sample_row(sample_id, *triple) for sample_id, triple in zip(ids, triples, strict=True)]
+    await copy_rows(connection, "samples", SAMPLE_COLUMNS, rows)
+    return {name_of(completion): sample_id for sample_id, (completion, _, _) in zip(ids, triples, strict=True)}
+
+
+def _sample_row(sample_id: int, completion: Completion, attempt: AttemptRecord, sample: SampleRecord) -> tuple[object, ...]:
+    key, reject = completion.key, sample.reject
+    return (
+        *(key.workspace_id, key.dataset_id, sample_id, key.seed_id, key.token, completion.sample_index),
+        *(completion.recipe_revision, attempt.teacher, "accepted" if reject is None else "rejected"),
+        *((None, None) if reject is None else (reject.reason, reject.detail)),
+        *(sample.reasoning, sample.response, attempt.prompt_tokens, attempt.completion_tokens),
     )
-    return {(seed_id, token, index): sample_id for sample_id, seed_id, token, index in rows}
 
 
 async def find_candidates(
@@ -177,23 +169,16 @@ async def insert_keys(connection: AsyncConnection, rows: Sequence[tuple[int, int
     """(workspace, dataset, key, sample id) of accepted samples."""
     if not rows:
         return
-    distinct = list(dict.fromkeys(rows))  # two checks of one recipe may cut the same key
-    await INSERT_KEYS.rows(
-        connection,
-        workspaces=[row[0] for row in distinct],
-        datasets=[row[1] for row in distinct],
-        slots=[row[2][0] for row in distinct],
-        keys=[row[2][1] for row in distinct],
-        samples=[row[3] for row in distinct],
-    )
+    # Distinct, because two checks of one recipe may cut the same key; the sample ids are new, so nothing else conflicts.
+    distinct = {(workspace, dataset, slot, key, sample): None for workspace, dataset, (slot, key), sample in rows}
+    await copy_rows(connection, "duplicate_keys", KEY_COLUMNS, distinct)
 
 
-def _identity(completions: Sequence[Completion]) -> dict[str, list[object]]:
+def _names(completions: Sequence[Completion]) -> dict[str, list[object]]:
     return {
         "workspaces": [completion.key.workspace_id for completion in completions],
         "datasets": [completion.key.dataset_id for completion in completions],
         "seeds": [completion.key.seed_id for completion in completions],
         "tokens": [completion.key.token for completion in completions],
         "indices": [completion.sample_index for completion in completions],
-        "revisions": [completion.recipe_revision for completion in completions],
     }

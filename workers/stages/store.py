@@ -13,9 +13,9 @@ import asyncpg
 from app.database import Database
 from app.logs import get_logger
 from app.queue.repository import QueueRepository
-from workers.completion import MAX_RAW_BYTES, UNSTORABLE, Completion
+from workers.completion import MAX_RAW_BYTES, STALE, UNSTORABLE, Completion
 from workers.stages.deduplicate import deduplicate
-from workers.stages.records import SampleKey, insert_attempts, insert_keys, insert_samples
+from workers.stages.records import insert_attempts, insert_keys, insert_samples, name_of
 
 logger = get_logger(__name__)
 BATCH = 100
@@ -115,13 +115,13 @@ class Store:
             new = await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
             # A commit whose acknowledgement was lost is seen here: its attempts are not new, and so its samples are there.
             # From here on the dataset's store lock is held: all that could be done before it is done.
-            fresh = await deduplicate(connection, [c for c in ours if _name(c) in new])
+            fresh = await deduplicate(connection, [c for c in ours if name_of(c) in new])
             kept = [(c, c.attempt, c.sample) for c in fresh if c.attempt is not None and c.sample is not None]
             ids = await insert_samples(connection, kept)
             await insert_keys(
                 connection,
                 [
-                    (c.key.workspace_id, c.key.dataset_id, key, ids[_name(c)])
+                    (c.key.workspace_id, c.key.dataset_id, key, ids[name_of(c)])
                     for c, _, sample in kept
                     if sample.reject is None
                     for fingerprint in sample.fingerprints
@@ -132,7 +132,7 @@ class Store:
         self.stored.attempts += len(new)
         self.stored.accepted += accepted
         self.stored.rejected += len(kept) - accepted
-        stale = sum(_name(completion) in new for completion in late)
+        stale = sum(name_of(completion) in new for completion in late)
         if stale:
             self.stored.stale += stale
             logger.info("late_completions_fenced", count=stale)
@@ -142,10 +142,6 @@ def _chars(completion: Completion) -> int:
     sample, attempt = completion.sample, completion.attempt
     text = len(sample.response) + len(sample.reasoning or "") if sample else 0
     return text + min(len(attempt.raw or b""), MAX_RAW_BYTES) if attempt else text
-
-
-def _name(completion: Completion) -> SampleKey:
-    return completion.key.seed_id, completion.key.token, completion.sample_index
 
 
 def _is_refusal(exc: Exception) -> bool:
@@ -158,5 +154,5 @@ def _as_late(completion: Completion) -> Completion:
     if completion.attempt is None:
         return completion
     words = "the lease was gone when the answer came; the seed belongs to a later attempt, or was cancelled"
-    late = replace(completion.attempt, error_class="stale_lease", error_text=words)
+    late = replace(completion.attempt, error_class=STALE, error_text=words)
     return replace(completion, attempt=late, sample=None)
