@@ -61,11 +61,6 @@ async def copy_rows(connection: AsyncConnection, table: str, columns: Sequence[s
     await driver.copy_records_to_table(table, columns=columns, records=rows)
 
 
-def given(column: Sequence[object]) -> Sequence[object] | None:
-    """The column as a parameter for `unnest` beside others: None, which is much cheaper to send, if it is nothing but NULLs."""
-    return column if any(value is not None for value in column) else None
-
-
 class Database:
     """One process's pool of connections."""
 

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.database import HotStatement, given
+from app.database import HotStatement
 from app.queue.states import MAX_SETBACKS, LeasedSeed, LeaseKey, LeaseUpdate
 
 RUNNABLE = text("""
@@ -78,39 +78,42 @@ LOCK_CURRENT = HotStatement("""
 
 # The fence, in the write itself: without the token in its WHERE, a worker that was paused and
 # came back would complete a seed that another worker now owns. The rows are locked in the order in
-# which they are given, then found again by their place.
+# which they are given, then found again by their place. Most rows of a batch say the same, so what
+# they say is sent once and `kind` points at it.
 UPDATE = HotStatement("""
     WITH u AS MATERIALIZED (
-        SELECT given.*, l.place
-        FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:seeds AS bigint[]), CAST(:tokens AS uuid[]),
-                    CAST(:states AS text[]), CAST(:open_samples AS text[]), CAST(:delays AS float8[]), CAST(:charged AS bool[]),
-                    CAST(:setbacks AS bool[]), CAST(:error_classes AS text[]), CAST(:error_texts AS text[]))
-             AS given (workspace_id, dataset_id, seed_id, token, state, open_samples, delay_s, charged, setback,
-                       error_class, error_text)
+        SELECT mine.token, mine.kind, l.place
+        FROM unnest(CAST(:seeds AS bigint[]), CAST(:tokens AS uuid[]), CAST(:kinds AS smallint[])) AS mine (seed_id, token, kind)
         CROSS JOIN LATERAL (
             SELECT l.ctid AS place FROM leases l
-            WHERE l.workspace_id = given.workspace_id AND l.dataset_id = given.dataset_id AND l.seed_id = given.seed_id
-              AND l.lease_token = given.token
+            WHERE l.workspace_id = (CAST(:workspaces AS int[]))[mine.kind] AND l.dataset_id = (CAST(:datasets AS bigint[]))[mine.kind]
+              AND l.seed_id = mine.seed_id AND l.lease_token = mine.token
             LIMIT 1
             FOR NO KEY UPDATE
         ) AS l
+    ), said AS (
+        SELECT u.place, u.token, (CAST(:states AS text[]))[u.kind] AS state, (CAST(:open_samples AS text[]))[u.kind] AS open_samples,
+               (CAST(:delays AS float8[]))[u.kind] AS delay_s, (CAST(:charged AS bool[]))[u.kind] AS charged,
+               (CAST(:setbacks AS bool[]))[u.kind] AS setback, (CAST(:error_classes AS text[]))[u.kind] AS error_class,
+               (CAST(:error_texts AS text[]))[u.kind] AS error_text
+        FROM u
     )
     UPDATE leases l
-    SET state = coalesce(u.state, l.state),
-        lease_token = CASE WHEN u.state IS NULL THEN l.lease_token END,
-        worker_id = CASE WHEN u.state IS NULL THEN l.worker_id END,
-        not_before = CASE WHEN u.state = 'queued' THEN now() + make_interval(secs => u.delay_s) ELSE l.not_before END,
-        open_samples = CAST(string_to_array(u.open_samples, ',') AS smallint[]),
-        tries = l.tries - CASE WHEN u.state IS NULL OR u.charged THEN 0 ELSE 1 END,
-        setbacks = CASE WHEN u.state IS NULL THEN l.setbacks
-                        WHEN u.setback THEN l.setbacks + 1
-                        WHEN u.charged THEN 0
+    SET state = coalesce(said.state, l.state),
+        lease_token = CASE WHEN said.state IS NULL THEN l.lease_token END,
+        worker_id = CASE WHEN said.state IS NULL THEN l.worker_id END,
+        not_before = CASE WHEN said.state = 'queued' THEN now() + make_interval(secs => said.delay_s) ELSE l.not_before END,
+        open_samples = CAST(string_to_array(said.open_samples, ',') AS smallint[]),
+        tries = l.tries - CASE WHEN said.state IS NULL OR said.charged THEN 0 ELSE 1 END,
+        setbacks = CASE WHEN said.state IS NULL THEN l.setbacks
+                        WHEN said.setback THEN l.setbacks + 1
+                        WHEN said.charged THEN 0
                         ELSE l.setbacks END,
-        error_class = CASE WHEN u.state IS NULL THEN l.error_class ELSE u.error_class END,
-        error_text = CASE WHEN u.state IS NULL THEN l.error_text ELSE u.error_text END
-    FROM u
-    WHERE l.ctid = u.place
-    RETURNING u.workspace_id, u.dataset_id, u.seed_id, u.token
+        error_class = CASE WHEN said.state IS NULL THEN l.error_class ELSE said.error_class END,
+        error_text = CASE WHEN said.state IS NULL THEN l.error_text ELSE said.error_text END
+    FROM said
+    WHERE l.ctid = said.place
+    RETURNING said.token
 """)
 
 # What this worker holds in the database but not in its hands: all when it leaves; while it runs, the
@@ -228,24 +231,30 @@ class QueueRepository:
         rows = await LOCK_CURRENT.rows(self._connection, **_columns(sorted(set(keys), key=_order)))
         return {LeaseKey(*row) for row in rows}
 
-    async def settle(self, updates: Mapping[LeaseKey, LeaseUpdate]) -> set[LeaseKey]:
-        """Apply the updates whose tokens are current and return their keys; the rows are locked until the transaction ends."""
+    async def settle(self, updates: Mapping[LeaseKey, LeaseUpdate]) -> set[UUID]:
+        """Apply the updates whose tokens are current and return those; the rows are locked until the transaction ends."""
         if not updates:
             return set()
+        kinds: dict[tuple[int, int, LeaseUpdate], int] = {}
         keys = sorted(updates, key=_order)
-        values = [updates[key] for key in keys]
+        numbers = [kinds.setdefault((key.workspace_id, key.dataset_id, updates[key]), len(kinds) + 1) for key in keys]
+        values = [value for _, _, value in kinds]
         rows = await UPDATE.rows(
             self._connection,
-            **_columns(keys),
+            seeds=[key.seed_id for key in keys],
+            tokens=[key.token for key in keys],
+            kinds=numbers,
+            workspaces=[workspace_id for workspace_id, _, _ in kinds],
+            datasets=[dataset_id for _, dataset_id, _ in kinds],
             states=[value.state for value in values],
             open_samples=[",".join(map(str, value.open_samples)) for value in values],
             delays=[value.delay_s for value in values],
             charged=[value.charged for value in values],
             setbacks=[value.setback for value in values],
-            error_classes=given([value.error_class for value in values]),
-            error_texts=given([value.error_text for value in values]),
+            error_classes=[value.error_class for value in values],
+            error_texts=[value.error_text for value in values],
         )
-        return {LeaseKey(*row) for row in rows}
+        return {row[0] for row in rows}
 
     async def update(self, updates: Mapping[LeaseKey, LeaseUpdate]) -> int:
         """Apply the updates whose tokens are current; returns how many were."""

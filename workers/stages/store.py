@@ -110,8 +110,8 @@ class Store:
         async with self._database.begin() as connection:
             # Later completions of one seed know more than earlier ones: the last word counts.
             current = await QueueRepository(connection).settle({completion.key: completion.lease for completion in batch})
-            ours = [completion for completion in batch if completion.key in current]
-            late = [_as_late(completion) for completion in batch if completion.key not in current]
+            ours = [completion for completion in batch if completion.key.token in current]
+            late = [_as_late(completion) for completion in batch if completion.key.token not in current]
             new = await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
             # A commit whose acknowledgement was lost is seen here: its attempts are not new, and so its samples are there.
             # From here on the dataset's store lock is held: all that could be done before it is done.
