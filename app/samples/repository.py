@@ -36,9 +36,14 @@ LOCK_STORES = HotStatement("SELECT pg_advisory_xact_lock(CAST(:workspace_id AS i
 SHARE_STORES = HotStatement(
     "SELECT pg_advisory_xact_lock_shared(CAST(:workspace_id AS int), hashint8(CAST(:dataset_id AS bigint)))"
 )
+# The count reads uq_samples_accepted alone, the highest id the end of the primary key.
 BOUND = text("""
-    SELECT count(*) AS samples, coalesce(max(sample_id), 0) AS last_id FROM samples
-    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND verdict = 'accepted'
+    SELECT count(*) AS samples, coalesce((
+        SELECT p.sample_id FROM samples p
+        WHERE p.workspace_id = :workspace_id AND p.dataset_id = :dataset_id AND p.verdict = 'accepted'
+        ORDER BY p.sample_id DESC LIMIT 1
+    ), 0) AS last_id
+    FROM samples WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND verdict = 'accepted'
 """)
 ACCEPTED = text(f"""
     SELECT {COLUMNS}, r.hash AS recipe_hash

@@ -21,6 +21,8 @@ logger = get_logger(__name__)
 BATCH = 100
 LINGER_S = 0.02
 LONGEST_PAUSE_S = 5.0
+# So many batches are under way at once: one waits for its commit while the next is sent.
+WRITERS = 3
 MAX_BATCH_CHARS = 16 * 1024 * 1024
 
 
@@ -43,6 +45,10 @@ class Store:
     def __init__(self, database: Database, *, capacity: int) -> None:
         self._database = database
         self._queue: asyncio.Queue[Completion] = asyncio.Queue(maxsize=capacity)
+        self._gathering = asyncio.Lock()
+        self._ahead: Completion | None = None
+        self._busy: set[UUID] = set()
+        self._freed = asyncio.Event()
         self._unwritten: Counter[UUID] = Counter()
         self.stored = Stored()
 
@@ -56,26 +62,52 @@ class Store:
         return set(self._unwritten)
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write until cancelled, several batches at once; those of one lease in the order in which they were put."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WRITERS):
+                group.create_task(self._write_batches())
+
+    async def _write_batches(self) -> None:
         while True:
-            batch = await self._gather()
-            await self._write_persistently(batch)
+            async with self._gathering:
+                batch = await self._gather()
+                tokens = {completion.key.token for completion in batch}
+                self._busy |= tokens
+            try:
+                await self._write_persistently(batch)
+            finally:
+                self._busy -= tokens
+                self._freed.set()
             for completion in batch:
                 self._queue.task_done()
-                self._unwritten -= Counter([completion.key.token])
+                self._forget(completion.key.token)
+
+    def _forget(self, token: UUID) -> None:
+        self._unwritten[token] -= 1
+        if not self._unwritten[token]:
+            del self._unwritten[token]
 
     async def flush(self) -> None:
         """Wait until all that was put is written."""
         await self._queue.join()
 
     async def _gather(self) -> list[Completion]:
-        batch = [await self._queue.get()]
+        """The next batch. It ends before a completion whose lease another batch is about to change."""
+        first = self._ahead or await self._queue.get()
+        self._ahead = None
+        while first.key.token in self._busy:
+            self._freed.clear()
+            await self._freed.wait()
         if self._queue.qsize() < BATCH - 1:
             await asyncio.sleep(LINGER_S)
-        size = _chars(batch[0])
+        batch, size = [first], _chars(first)
         while len(batch) < BATCH and size < MAX_BATCH_CHARS and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
-            size += _chars(batch[-1])
+            completion = self._queue.get_nowait()
+            if completion.key.token in self._busy:
+                self._ahead = completion
+                break
+            batch.append(completion)
+            size += _chars(completion)
         return batch
 
     async def _write_persistently(self, batch: Sequence[Completion]) -> None:
