@@ -15,7 +15,8 @@ SCHEMA = """
         WITH (fillfactor = 80);
     CREATE INDEX ON bare.leases (seed_id) WHERE state = 'queued';
     CREATE TABLE bare.samples (sample_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, seed_id bigint NOT NULL, body text NOT NULL);
-    CREATE TABLE bare.attempts (attempt_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, seed_id bigint NOT NULL, raw bytea NOT NULL);
+    CREATE TABLE bare.attempts (attempt_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, seed_id bigint NOT NULL, raw bytea NOT NULL)
+        WITH (toast_tuple_target = 4080);
     INSERT INTO bare.leases (seed_id) SELECT generate_series(1, {seeds});
 """
 CLAIM = """

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 from uuid import uuid4
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+import workers.stages.store as store_module
 from app.database import Database
 from app.queue.repository import QueueRepository, RunnableDataset
 from app.queue.states import LeasedSeed, LeaseUpdate
 from bench.queue.data import Answer
-from workers.completion import Completion
+from workers.completion import AttemptRecord, Completion
+from workers.stages.records import SampleKey, name_of
 from workers.stages.store import Store
 
 DONE = LeaseUpdate("done", ())
@@ -59,7 +64,7 @@ async def drain(
     began = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(connections)))
     took = time.perf_counter() - began
-    await _check(database, dataset, done)
+    await check_stored(database, dataset, done)
     await database.close()
     return Rates(done / took, done * connections / spent["claim"], done * connections / spent["complete"], done)
 
@@ -69,8 +74,19 @@ def _completion(seed: LeasedSeed, answers: Sequence[Answer]) -> Completion:
     return Completion(seed.key, seed.recipe_revision, 0, answer.attempt, answer.sample, DONE)
 
 
-async def _check(database: Database, dataset: RunnableDataset, done: int) -> None:
-    """Everything that was counted is stored: as many attempts, accepted samples and finished seeds."""
+@contextmanager
+def without_attempts() -> Iterator[None]:
+    """Leave the attempts' rows out, to see what they cost; nothing else of Store.write changes."""
+
+    async def nothing(_: AsyncConnection, pairs: Sequence[tuple[Completion, AttemptRecord]]) -> set[SampleKey]:
+        return {name_of(completion) for completion, _ in pairs}
+
+    with patch.object(store_module, "insert_attempts", nothing):
+        yield
+
+
+async def check_stored(database: Database, dataset: RunnableDataset, done: int) -> None:
+    """What was counted is stored: as many finished seeds as accepted samples."""
     async with database.begin() as connection:
         for table, condition in (
             ("leases", "state = 'done'"),
