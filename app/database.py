@@ -130,13 +130,12 @@ def _refuse_closed(connection: DBAPIConnection, *_: object) -> None:
 
 
 async def _roll_back(connection: AsyncConnection, driver: Any) -> None:  # noqa: ANN401 -- asyncpg has no types
-    """A connection that cannot even be rolled back is not used again."""
+    """Never raises an error of its own, which would hide why; a connection that cannot be rolled back is not used again."""
     try:
         if driver.is_in_transaction():
             await driver.execute("ROLLBACK")
-    except BaseException:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
         await connection.invalidate()
-        raise
 
 
 def start_embedded(data_dir: Path) -> str:
