@@ -63,24 +63,25 @@ async def _ours(dsn: str, label: str, seeds: int, connections: int, given: list[
 
 
 async def main(arguments: argparse.Namespace) -> None:
-    folder = arguments.data_dir or Path(tempfile.mkdtemp(prefix="limbeck-bench-"))
-    dsn = start_embedded(folder)
-    await upgrade(dsn)
-    connection = await asyncpg.connect(dsn)
-    version = await connection.fetchval("SHOW server_version")
-    await connection.close()
-    print(f"PostgreSQL {version}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},")
-    print(
-        f"commit {commit_of()}, {time.strftime('%Y-%m-%d')}; {BATCH} rows a batch, 1.5 KB samples, client on the same cores.\n"
-    )
-    if arguments.what == "rates":
-        await rates(dsn, arguments.seeds or 20_000, arguments.rounds)
-    elif arguments.what == "sizes":
-        await growth.sizes(dsn, [int(size) for size in arguments.sizes.split(",")], CONNECTIONS, BATCH)
-    elif arguments.what == "drain":
-        await growth.long_drain(dsn, arguments.seeds or 1_000_000, CONNECTIONS, BATCH, old_snapshot=arguments.old_snapshot)
-    else:
-        await growth.many_datasets(dsn, arguments.seeds or 5000)
+    with tempfile.TemporaryDirectory(prefix="limbeck-bench-", ignore_cleanup_errors=True) as folder:
+        dsn = start_embedded(arguments.data_dir or Path(folder))
+        await upgrade(dsn)
+        connection = await asyncpg.connect(dsn)
+        version = await connection.fetchval("SHOW server_version")
+        await connection.close()
+        print(f"PostgreSQL {version}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},")
+        print(
+            f"commit {commit_of()}, {time.strftime('%Y-%m-%d')}; {BATCH} rows a batch, 1.5 KB samples, client on the same cores.\n"
+        )
+        if arguments.what == "rates":
+            await rates(dsn, arguments.seeds or 20_000, arguments.rounds)
+        elif arguments.what == "sizes":
+            await growth.sizes(dsn, [int(size) for size in arguments.sizes.split(",")], CONNECTIONS, BATCH)
+        elif arguments.what == "drain":
+            seeds = arguments.seeds or 1_000_000
+            await growth.long_drain(dsn, seeds, CONNECTIONS, BATCH, old_snapshot=arguments.old_snapshot)
+        else:
+            await growth.many_datasets(dsn, arguments.seeds or 5000)
 
 
 if __name__ == "__main__":
