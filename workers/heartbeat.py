@@ -9,18 +9,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from app.database import Database
 from app.logs import get_logger
 
 logger = get_logger(__name__)
 BEAT = """
-    INSERT INTO workers (worker_id, name, lease_s, in_flight, loop_lag_s) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO workers (worker_id, name, lease_s, in_flight, loop_lag_s, status) VALUES ($1, $2, $3, $4, $5, $6::jsonb)
     ON CONFLICT (worker_id) DO UPDATE
-    SET beat_at = now(), in_flight = excluded.in_flight, loop_lag_s = excluded.loop_lag_s
+    SET beat_at = now(), in_flight = excluded.in_flight, loop_lag_s = excluded.loop_lag_s, status = excluded.status
 """
 BEAT_TIMEOUT_S = 10
 TICK_S = 0.5
@@ -30,7 +32,14 @@ class Heartbeat:
     """Beats every `interval_s` from `start` until `stop`, on a connection of its own."""
 
     def __init__(
-        self, database: Database, worker_id: UUID, *, lease_s: float, interval_s: float, in_flight: Callable[[], int]
+        self,
+        database: Database,
+        worker_id: UUID,
+        *,
+        lease_s: float,
+        interval_s: float,
+        in_flight: Callable[[], int],
+        status: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._database = database
         self._worker_id = worker_id
@@ -38,6 +47,7 @@ class Heartbeat:
         self.lease_s = lease_s
         self._interval_s = interval_s
         self._in_flight = in_flight
+        self._status = status
         self._stop = threading.Event()
         self._beaten = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,9 +98,9 @@ class Heartbeat:
                     logger.warning("event_loop_blocked", seconds=round(lag_s, 1))
                 if self._last_beat is not None and time.monotonic() - self._last_beat > self.lease_s:
                     self._steady_since = None  # stopped and continued, perhaps: others may have been taken for dead
-                await connection.execute(
-                    BEAT, self._worker_id, self._name, self.lease_s, self._in_flight(), lag_s, timeout=BEAT_TIMEOUT_S
-                )
+                status = orjson.dumps(self._status()).decode()
+                values = (self._worker_id, self._name, self.lease_s, self._in_flight(), lag_s, status)
+                await connection.execute(BEAT, *values, timeout=BEAT_TIMEOUT_S)
                 self._last_beat = time.monotonic()
                 self._steady_since = self._steady_since or self._last_beat
                 if self._loop is not None and not self._loop.is_closed():

@@ -13,14 +13,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.queue.states import MAX_SETBACKS, LeasedSeed, LeaseKey, LeaseUpdate
 
 RUNNABLE = text("""
-    SELECT d.workspace_id, d.dataset_id, d.recipe_revision, r.body ->> 'teacher' AS teacher
+    SELECT d.workspace_id, d.dataset_id, d.recipe_revision, r.body ->> 'teacher' AS teacher, d.weight,
+           least(d.target_accepted - s.accepted, d.budget_attempts - s.attempts) AS left_over
     FROM datasets d
     JOIN recipes r USING (workspace_id, dataset_id)
+    LEFT JOIN spending s USING (workspace_id, dataset_id)
     WHERE d.state = 'running' AND r.revision = d.recipe_revision
       AND EXISTS (SELECT FROM leases l
                   WHERE l.workspace_id = d.workspace_id AND l.dataset_id = d.dataset_id
                     AND l.state = 'queued' AND l.not_before <= now())
     ORDER BY d.workspace_id, d.dataset_id
+""")
+
+# Whose calls should be hung up on: paused by the user, at its target, cancelled, or deleted. A dataset that is out
+# of budget keeps its calls: they are paid for.
+STOPPED = text("""
+    SELECT mine.workspace_id, mine.dataset_id
+    FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[])) AS mine (workspace_id, dataset_id)
+    LEFT JOIN datasets d USING (workspace_id, dataset_id)
+    WHERE d.state IS NULL OR d.state = 'cancelled'
+       OR (d.state = 'paused' AND (d.paused_because IS NULL OR d.paused_because LIKE 'target%'))
 """)
 
 # One statement: the CTE locks what it picks and skips what others have locked, so two workers never
@@ -157,12 +169,14 @@ REQUEUE = text("""
 
 @dataclass(frozen=True, slots=True)
 class RunnableDataset:
-    """A running dataset with seeds that are due."""
+    """A running dataset with seeds that are due. `left` calls at most are still wanted; None: no limit."""
 
     workspace_id: int
     dataset_id: int
     recipe_revision: int
     teacher: str
+    weight: float = 1.0
+    left: int | None = None
 
 
 class QueueRepository:
@@ -195,6 +209,11 @@ class QueueRepository:
             )
             for row in rows
         ]
+
+    async def stopped(self, datasets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Those of the (workspace, dataset) pairs whose calls in flight are not wanted any more."""
+        columns = {"workspaces": [pair[0] for pair in datasets], "datasets": [pair[1] for pair in datasets]}
+        return [(row.workspace_id, row.dataset_id) for row in await self._connection.execute(STOPPED, columns)]
 
     async def lock_current(self, keys: Iterable[LeaseKey]) -> set[LeaseKey]:
         """Those of the leases that are still held, locked until the transaction ends."""

@@ -49,6 +49,8 @@ class Teacher(BaseModel):
     `urls` are base URLs, with or without a trailing /v1; several are replicas of one model.
     `reasoning` says how the reasoning arrives: `native` (the server's reasoning parser fills
     `message.reasoning`), `tags` (<think> in the text), `elicited` (the recipe asks for tags), `none`.
+    `start_in_flight` is where a worker begins to look for the level of each replica. `check_model` refuses answers
+    that say another model wrote them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,7 +63,10 @@ class Teacher(BaseModel):
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     connect_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    token_idle_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900.0
+    start_in_flight: Annotated[int, Field(ge=1, le=8192)] = 32
+    check_model: bool = True
 
     @field_validator("urls")
     @classmethod
