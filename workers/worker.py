@@ -20,6 +20,7 @@ from app.teachers.config import Teachers
 from workers.claiming import Claiming
 from workers.heartbeat import Heartbeat
 from workers.held import Hands, Held
+from workers.limits import pause_at_limits
 from workers.pipeline import Job, run_seed
 from workers.recall import recall_stopped
 from workers.recipes import Recipes
@@ -108,6 +109,7 @@ class Worker:
         return [
             self.store.run(),
             rescue_forever(self._database, self._heartbeat, self._rescue_s),
+            pause_at_limits(self._database),
             recall_stopped(self._database, self._hands, self.pools.values()),
             analyze_as_it_grows(self._database, lambda: self.store.stored.attempts),
         ]

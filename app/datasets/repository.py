@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -13,18 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.teachers.diagnosis import LOOKED_AT, ReasoningSeen
 
-INSERT = text(
-    "INSERT INTO datasets (workspace_id, name) VALUES (:workspace_id, :name) ON CONFLICT DO NOTHING RETURNING dataset_id"
-)
+INSERT = text("""
+    INSERT INTO datasets (workspace_id, name, weight, target_accepted, budget_attempts, budget_tokens, budget_wall_s)
+    VALUES (:workspace_id, :name, :weight, :target_accepted, :budget_attempts, :budget_tokens, :budget_wall_s)
+    ON CONFLICT DO NOTHING RETURNING dataset_id
+""")
 INSERT_RECIPE = text("""
     INSERT INTO recipes (workspace_id, dataset_id, revision, body, hash)
     VALUES (:workspace_id, :dataset_id, :revision, CAST(:body AS jsonb), :hash)
 """)
 SELECT_ONE = text("""
-    SELECT d.workspace_id, d.dataset_id, d.name, d.state, d.recipe_revision, d.created_at, r.body::text AS recipe, r.hash AS recipe_hash
+    SELECT d.workspace_id, d.dataset_id, d.name, d.state, d.paused_because, d.recipe_revision, d.weight, d.target_accepted,
+           d.budget_attempts, d.budget_tokens, d.budget_wall_s, d.created_at, r.body::text AS recipe, r.hash AS recipe_hash
     FROM datasets d JOIN recipes r USING (workspace_id, dataset_id)
     WHERE d.workspace_id = :workspace_id AND d.name = :name AND r.revision = d.recipe_revision
 """)
+SELECT_ONE_LOCKED = text(f"{SELECT_ONE.text} FOR UPDATE OF d")
 SELECT_PAGE = text("""
     SELECT d.dataset_id, d.name, d.state, d.created_at, r.hash AS recipe_hash,
            (SELECT coalesce(json_object_agg(state, n), '{}')::text
@@ -39,7 +43,13 @@ SELECT_RECIPE = text("""
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND revision = :revision
 """)
 SET_STATE = text("""
-    UPDATE datasets SET state = :state WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
+    UPDATE datasets SET state = CAST(:state AS text), paused_because = NULL,
+                        clock_from = CASE WHEN CAST(:state AS text) = 'running' AND state = 'paused' THEN now() ELSE clock_from END
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
+""")
+SET_RECIPE = text("""
+    UPDATE datasets SET recipe_revision = :revision
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
 """)
 DELETE = text("DELETE FROM datasets WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id")
 # A seed takes its lease, attempts and samples with it.
@@ -76,6 +86,17 @@ NEWEST_ATTEMPTS = text(f"SELECT outcome, error_class, error_text FROM attempts {
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a teacher a dataset gets, and when it pauses itself; None is without limit."""
+
+    weight: float = 1.0
+    target_accepted: int | None = None
+    budget_attempts: int | None = None
+    budget_tokens: int | None = None
+    budget_wall_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetRow:
     """A dataset and its current recipe."""
 
@@ -83,7 +104,13 @@ class DatasetRow:
     dataset_id: int
     name: str
     state: str
+    paused_because: str | None
     recipe_revision: int
+    weight: float
+    target_accepted: int | None
+    budget_attempts: int | None
+    budget_tokens: int | None
+    budget_wall_s: int | None
     created_at: datetime
     recipe: dict[str, Any]
     recipe_hash: str
@@ -108,21 +135,29 @@ class DatasetRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def insert(self, workspace_id: int, name: str, recipe: dict[str, Any], recipe_hash: str) -> int | None:
-        """The new dataset's id, or None if the name is taken."""
-        dataset_id = (await self._connection.execute(INSERT, {"workspace_id": workspace_id, "name": name})).scalar()
-        if dataset_id is None:
-            return None
-        body = orjson.dumps(recipe).decode()
-        await self._connection.execute(
-            INSERT_RECIPE,
-            {"workspace_id": workspace_id, "dataset_id": dataset_id, "revision": 1, "body": body, "hash": recipe_hash},
-        )
-        return int(dataset_id)
+    async def insert(self, workspace_id: int, name: str, limits: Limits) -> int | None:
+        """The new dataset's id, or None if the name is taken; it has no recipe yet."""
+        dataset_id = (
+            await self._connection.execute(INSERT, {"workspace_id": workspace_id, "name": name, **asdict(limits)})
+        ).scalar()
+        return None if dataset_id is None else int(dataset_id)
 
-    async def find(self, workspace_id: int, name: str) -> DatasetRow | None:
-        """The dataset of that name."""
-        row = (await self._connection.execute(SELECT_ONE, {"workspace_id": workspace_id, "name": name})).mappings().first()
+    async def insert_recipe(
+        self, workspace_id: int, dataset_id: int, revision: int, body: dict[str, Any], recipe_hash: str
+    ) -> None:
+        """One more revision."""
+        key = {"workspace_id": workspace_id, "dataset_id": dataset_id, "revision": revision}
+        await self._connection.execute(INSERT_RECIPE, {**key, "body": orjson.dumps(body).decode(), "hash": recipe_hash})
+
+    async def set_recipe(self, dataset: DatasetRow, revision: int) -> bool:
+        """What is claimed from now on follows that revision. False if the dataset is cancelled."""
+        parameters = {"workspace_id": dataset.workspace_id, "dataset_id": dataset.dataset_id, "revision": revision}
+        return (await self._connection.execute(SET_RECIPE, parameters)).rowcount == 1
+
+    async def find(self, workspace_id: int, name: str, *, for_update: bool = False) -> DatasetRow | None:
+        """The dataset of that name, locked if it is to be changed."""
+        statement = SELECT_ONE_LOCKED if for_update else SELECT_ONE
+        row = (await self._connection.execute(statement, {"workspace_id": workspace_id, "name": name})).mappings().first()
         return None if row is None else DatasetRow(**{**row, "recipe": orjson.loads(row["recipe"])})
 
     async def page(self, workspace_id: int, after: int, size: int) -> Sequence[RowMapping]:

@@ -167,6 +167,17 @@ REQUEUE = text("""
 """)
 
 
+# A recipe that asks for more or fewer samples a seed: seeds of which some samples are settled get the new ones too.
+# Those that are leased are settled by the revision that they were leased with.
+RESIZE = text("""
+    UPDATE leases
+    SET open_samples = ARRAY(SELECT i FROM unnest(open_samples) AS i WHERE i < :after)
+                       || CAST(ARRAY(SELECT generate_series(CAST(:before AS int), CAST(:after AS int) - 1)) AS smallint[])
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id
+      AND state IN ('queued', 'failed') AND open_samples IS NOT NULL
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class RunnableDataset:
     """A running dataset with seeds that are due. `left` calls at most are still wanted; None: no limit."""
@@ -253,6 +264,12 @@ class QueueRepository:
     async def cancel(self, workspace_id: int, dataset_id: int) -> int:
         """Cancel what is queued or leased; leased seeds lose their token, so late answers change nothing."""
         return (await self._connection.execute(CANCEL, {"workspace_id": workspace_id, "dataset_id": dataset_id})).rowcount
+
+    async def resize(self, workspace_id: int, dataset_id: int, before: int, after: int) -> None:
+        """The recipe asks for `after` samples a seed instead of `before`."""
+        if before != after:
+            key = {"workspace_id": workspace_id, "dataset_id": dataset_id}
+            await self._connection.execute(RESIZE, {**key, "before": before, "after": after})
 
     async def requeue(self, workspace_id: int, dataset_id: int, error_class: str | None) -> int:
         """Failed seeds back into the queue with a clean slate, all or those of one error class."""

@@ -43,6 +43,12 @@ def base_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def shown_url(url: str) -> str:
+    """The URL without a user's name and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
 class Teacher(BaseModel):
     """One vLLM model, or any OpenAI-compatible server.
 

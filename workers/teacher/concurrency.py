@@ -26,10 +26,10 @@ KEPT_AFTER_PREEMPTION = 0.9
 KEPT_AFTER_TIMEOUT = 0.7
 ADDED = 0.05
 # Of the level, in calls that may wait in vLLM: a slot that comes free there is filled in the next engine step.
-QUEUE_SHARE = 0.1
+QUEUE_SHARE = 0.2
 MIN_QUEUE = 2
 # What is left of that queue after the level was lowered.
-AIM = 0.25
+AIM = 0.5
 FULL_KV = 0.95
 # After a preemption the level is not raised again for so long: requests fill the KV cache only as they grow.
 SETTLE_S = 15.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.logs import get_logger
-from app.teachers.config import Teacher
+from app.teachers.config import Teacher, shown_url
 from workers.teacher.breaker import Breaker
 from workers.teacher.client import TeacherClient
 from workers.teacher.concurrency import Concurrency
@@ -53,7 +53,7 @@ class Replica:
         left: Callable[[], None],
         moved: Callable[[], None],
     ) -> None:
-        self.url = url
+        self.url = shown_url(url)
         self.in_flight = 0
         self.breaker = Breaker(clock)
         self.concurrency = Concurrency(clock, start=teacher.start_in_flight, most=most)
