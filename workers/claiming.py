@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from app.database import Database
@@ -11,7 +11,7 @@ from app.queue.repository import QueueRepository, RunnableDataset
 from app.queue.states import LeasedSeed
 from workers.held import Hands
 from workers.recipes import Recipes
-from workers.shares import Claimant, share
+from workers.shares import Claimant, DatasetId, share
 from workers.teacher.pool import TeacherPool
 
 # Seeds are leased so far ahead of the teacher's level, so that a place that comes free is filled at once.
@@ -26,14 +26,23 @@ class Claiming:
     """One worker's claims. `claim` leases; what it returns must be worked on or given back."""
 
     def __init__(
-        self, database: Database, worker_id: UUID, pools: Mapping[str, TeacherPool], hands: Hands, recipes: Recipes
+        self,
+        database: Database,
+        worker_id: UUID,
+        pools: Mapping[str, TeacherPool],
+        hands: Hands,
+        recipes: Recipes,
+        unwritten: Callable[[], int],
     ) -> None:
+        """`unwritten` tells how many completions wait to be stored."""
         self._database = database
         self._worker_id = worker_id
         self._pools = pools
         self._hands = hands
         self._recipes = recipes
+        self._unwritten = unwritten
         self._runnable: list[RunnableDataset] = []
+        self._wanted: dict[DatasetId, int] = {}
         self._looked_at = float("-inf")
         self._turn = 0
 
@@ -45,7 +54,7 @@ class Claiming:
         if time.monotonic() - self._looked_at > RUNNABLE_FOR_S:
             await self._look()
         for teacher, room in rooms.items():
-            due = [dataset for dataset in self._runnable if dataset.teacher == teacher and self._wanted(dataset) > 0]
+            due = [dataset for dataset in self._runnable if dataset.teacher == teacher and self._wants(dataset) > 0]
             self._turn += 1
             due = due[self._turn % len(due) :] + due[: self._turn % len(due)] if due else []
             claimants = [Claimant(_key(d), d.weight, self._hands.of_dataset(_key(d))) for d in due]
@@ -63,22 +72,29 @@ class Claiming:
         async with self._database.begin() as connection:
             self._runnable = await QueueRepository(connection).runnable()
         self._looked_at = time.monotonic()
+        # What is held, or not yet written, is not yet counted against a limit; nor is what is claimed until the next look.
+        unwritten = self._unwritten()
+        self._wanted = {
+            _key(d): d.left - self._hands.of_dataset(_key(d)) - unwritten for d in self._runnable if d.left is not None
+        }
 
     async def _claim(self, dataset: RunnableDataset, places: int) -> list[LeasedSeed]:
         recipe = await self._recipes.usable(dataset.workspace_id, dataset.dataset_id, dataset.recipe_revision)
         if recipe is None:
             self._runnable.remove(dataset)
             return []
-        size = max(1, int(min(LARGEST_CLAIM, places, self._wanted(dataset)) // recipe.samples_per_seed))
+        size = max(1, int(min(LARGEST_CLAIM, places, self._wants(dataset)) // recipe.samples_per_seed))
         async with self._database.begin() as connection:
             leased = await QueueRepository(connection).claim(dataset, self._worker_id, size)
+        if dataset.left is not None:
+            self._wanted[_key(dataset)] -= len(leased) * recipe.samples_per_seed
         if len(leased) < size:  # for now it has no more
             self._runnable.remove(dataset)
         return leased
 
-    def _wanted(self, dataset: RunnableDataset) -> float:
+    def _wants(self, dataset: RunnableDataset) -> float:
         """How many more calls its target and budget leave."""
-        return float("inf") if dataset.left is None else dataset.left - self._hands.of_dataset(_key(dataset))
+        return self._wanted.get(_key(dataset), float("inf"))
 
     def _room_of(self, teacher: str, pool: TeacherPool) -> int:
         held = self._hands.of_teacher(teacher)
@@ -89,5 +105,5 @@ class Claiming:
         return room if room >= max(1, int(level * WORTH_A_CLAIM)) else 0
 
 
-def _key(dataset: RunnableDataset) -> tuple[int, int]:
+def _key(dataset: RunnableDataset) -> DatasetId:
     return dataset.workspace_id, dataset.dataset_id

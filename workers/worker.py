@@ -57,8 +57,10 @@ class Worker:
         self._room = asyncio.Event()
         self._hands = Hands(self._look_for_room)
         self._recipes = Recipes(database)
-        self._claiming = Claiming(database, self.worker_id, self.pools, self._hands, self._recipes)
         self.store = Store(database, capacity=max_in_flight * 4)
+        self._claiming = Claiming(
+            database, self.worker_id, self.pools, self._hands, self._recipes, lambda: len(self.store.unwritten())
+        )
         self._heartbeat = Heartbeat(
             database,
             self.worker_id,

@@ -95,8 +95,11 @@ class SpendingRepository:
             await self._connection.execute(LOCK_STORES, key)
             await self._connection.execute(OPEN, key)
 
-    async def spend(self, spent: Mapping[DatasetId, Spent]) -> dict[DatasetId, int]:
-        """Count what a batch used, under the datasets' store locks; returns how many samples each with a target still takes."""
+    async def spend(self, spent: Mapping[DatasetId, Spent]) -> dict[DatasetId, int | None]:
+        """Count what a batch used, under the datasets' store locks.
+
+        Returns those of the datasets that have limits, each with how many samples it still takes (None: it has no target).
+        """
         rows = await self._connection.execute(
             SPEND,
             {
@@ -106,7 +109,7 @@ class SpendingRepository:
                 "tokens": [each.tokens for each in spent.values()],
             },
         )
-        return {(row.workspace_id, row.dataset_id): max(0, row.left_over) for row in rows if row.left_over is not None}
+        return {(row.workspace_id, row.dataset_id): None if row.left_over is None else max(0, row.left_over) for row in rows}
 
     async def accept(self, accepted: Mapping[DatasetId, int]) -> None:
         """So many samples more are accepted; nothing for datasets without limits."""

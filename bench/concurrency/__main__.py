@@ -23,7 +23,7 @@ from workers.teacher.pool import TeacherPool
 from workers.teacher.types import ChatRequest
 
 MOST = 4096
-LEVELS = (16, 32, 64, 96, 128, 160, 192, 256, 384, 512)
+LEVELS = (16, 32, 64, 96, 128, 192, 256, 512)
 STARTS = (8, 2048)
 
 

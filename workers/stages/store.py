@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError
 
 from app.database import Database
+from app.datasets.spending import DatasetId, SpendingRepository, Spent
 from app.logs import get_logger
 from app.queue.repository import QueueRepository
 from app.queue.states import LeaseKey, LeaseUpdate
 from workers.completion import MAX_RAW_BYTES, UNSTORABLE, Completion
 from workers.stages.deduplicate import deduplicate
-from workers.stages.records import SampleKey, insert_attempts, insert_keys, insert_samples
+from workers.stages.records import SampleKey, insert_attempts, insert_keys, insert_samples, lock_dataset
 
 logger = get_logger(__name__)
 BATCH = 100
@@ -115,7 +116,12 @@ class Store:
             late = [_as_late(completion) for completion in batch if completion.key not in current]
             new = await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
             # A commit whose acknowledgement was lost is seen here: its attempts are not new, and so its samples are there.
-            fresh = await deduplicate(connection, [c for c in ours if _name(c) in new])
+            spent = _spent(c for c in [*ours, *late] if _name(c) in new)
+            for dataset in sorted(spent):  # one order for all, so that two stores never wait for each other
+                await lock_dataset(connection, *dataset)  # also without samples: exports and spending rely on it
+            spending = SpendingRepository(connection)
+            limited = await spending.spend(spent) if spent else {}
+            fresh = await deduplicate(connection, [c for c in ours if _name(c) in new], limited)
             kept = [(c, c.attempt, c.sample) for c in fresh if c.attempt is not None and c.sample is not None]
             ids = await insert_samples(connection, kept)
             await insert_keys(
@@ -128,13 +134,14 @@ class Store:
                     for key in fingerprint.keys
                 ],
             )
+            accepted = Counter(_dataset(c) for c, _, sample in kept if sample.reject is None)
+            await spending.accept({dataset: count for dataset, count in accepted.items() if dataset in limited})
             # Later completions of one seed know more than earlier ones: the last word counts.
             updates: dict[LeaseKey, LeaseUpdate] = {completion.key: completion.lease for completion in ours}
             await queue.update(updates)
-        accepted = sum(sample.reject is None for _, _, sample in kept)
         self.stored.attempts += len(new)
-        self.stored.accepted += accepted
-        self.stored.rejected += len(kept) - accepted
+        self.stored.accepted += accepted.total()
+        self.stored.rejected += len(kept) - accepted.total()
         stale = sum(_name(completion) in new for completion in late)
         if stale:
             self.stored.stale += stale
@@ -145,6 +152,21 @@ def _chars(completion: Completion) -> int:
     sample, attempt = completion.sample, completion.attempt
     text = len(sample.response) + len(sample.reasoning or "") if sample else 0
     return text + min(len(attempt.raw or b""), MAX_RAW_BYTES) if attempt else text
+
+
+def _dataset(completion: Completion) -> DatasetId:
+    return completion.key.workspace_id, completion.key.dataset_id
+
+
+def _spent(completions: Iterable[Completion]) -> dict[DatasetId, Spent]:
+    """What these attempts add to each dataset's spending."""
+    spent: dict[DatasetId, Spent] = {}
+    for completion in completions:
+        if completion.attempt is not None:
+            each = spent.setdefault(_dataset(completion), Spent())
+            each.attempts += 1
+            each.tokens += completion.attempt.prompt_tokens + completion.attempt.completion_tokens
+    return spent
 
 
 def _name(completion: Completion) -> SampleKey:
