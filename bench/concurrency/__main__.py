@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import uvloop
 
+from app.logs import configure_logs
 from app.teachers.config import Teacher
 from bench.machine import heading
 from tests.support.processes import simulated_teacher
@@ -103,13 +104,13 @@ def unsteered(began: float, tokens: int) -> None:
     """A level set by hand stays where it is."""
 
 
-async def main(quick: bool) -> None:
+async def main(quick: bool, only: int | None) -> None:
     print(heading("python -m bench.concurrency"))
     print("| engine | best by hand | from 8 | of best | from 2,048 | of best |\n|---|---|---|---|---|---|")
-    for engine in ENGINES:
+    for engine in ENGINES if only is None else ENGINES[only : only + 1]:
         swept = {}
         for level in LEVELS:
-            swept[level], _ = await measure(engine, start=level, most=level, steered=False, warm_s=4, run_s=4 if quick else 8)
+            swept[level], _ = await measure(engine, start=level, most=level, steered=False, warm_s=3, run_s=4 if quick else 8)
         best = max(swept, key=lambda level: swept[level])
         cells = [f"{swept[best]:.0f} tokens/s at {best}"]
         for start in STARTS:
@@ -123,4 +124,7 @@ async def main(quick: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    uvloop.run(main(parser.parse_args().quick))
+    parser.add_argument("--only", type=int, choices=range(len(ENGINES)))
+    arguments = parser.parse_args()
+    configure_logs("warning")
+    uvloop.run(main(arguments.quick, arguments.only))
