@@ -71,7 +71,7 @@ class Teacher(BaseModel):
     connect_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     token_idle_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900.0
-    start_in_flight: Annotated[int, Field(ge=1, le=8192)] = 32
+    start_in_flight: Annotated[int, Field(ge=1, le=8192)] = 64
     check_model: bool = True
 
     @field_validator("urls")

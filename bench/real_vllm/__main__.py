@@ -24,7 +24,7 @@ from app.settings import load_settings
 from app.teachers.config import Teacher, Teachers
 from bench.machine import heading
 from tests.support.processes import process
-from tests.support.stack import Client, serving
+from tests.support.stack import serving
 
 SAMPLING = {"temperature": 0.7, "top_p": 1.0, "max_tokens": 96}
 SPAN = text("""
@@ -68,17 +68,12 @@ async def limbeck(dsn: str, env: dict[str, str], run: str, count: int, in_flight
         await client.push(run, [{"instruction": prompt} for prompt in prompts(run, count)])
         settings = {"LIMBECK_DATABASE_URL": dsn, "LIMBECK_WORKER_MAX_IN_FLIGHT": str(in_flight), "LIMBECK_LOG_LEVEL": "warning"}
         async with process("workers", **{**env, **settings, "LIMBECK_TEACHER_REASONING": "none"}):
-            await finished(client, run)
+            await client.until("idle", run, patience_s=500)
         async with database.begin() as connection:
             calls, tokens, seconds = (await connection.execute(SPAN, {"name": run})).one()
     await database.close()
     assert calls == count, (calls, count)
     return float(tokens) / float(seconds)
-
-
-async def finished(client: Client, run: str) -> None:
-    while (await client.view_unchecked(run))["state"] != "idle":
-        await asyncio.sleep(1.0)
 
 
 async def main(env: dict[str, str], count: int, in_flight: int) -> None:

@@ -51,7 +51,7 @@ class Concurrency:
         self._load: EngineLoad | None = None
         self._loaded_at = float("-inf")
         self._crowded = False
-        self._doubling = True
+        self.doubling = True
         self._held_until = float("-inf")
         self._busiest = 0
 
@@ -79,13 +79,13 @@ class Concurrency:
         """429 or 503 for one of `in_flight` calls."""
         if first_of_wave:
             self._threshold = max(2.0, KEPT_AFTER_REFUSAL * self.level)
-        self._doubling = False
+        self.doubling = False
         self._move(min(self.level, float(in_flight - 1)), "lowered: refused (429 or 503)")
 
     def timed_out(self, *, first_of_wave: bool) -> None:
         """A call took longer than it may."""
         if first_of_wave:
-            self._doubling = False
+            self.doubling = False
             self._move(self.level * KEPT_AFTER_TIMEOUT, "lowered: a call timed out")
             self._climb.lowered(self.level)
 
@@ -98,30 +98,30 @@ class Concurrency:
         room = max(MIN_QUEUE, int(QUEUE_SHARE * load.running))
         crowded, self._crowded = self._crowded, load.waiting > room
         if before is not None and load.preemptions > before.preemptions and load.waiting:
-            self._doubling = False
+            self.doubling = False
             if now >= self._held_until:
                 self._held_until = now + SETTLE_S
                 self._move(self.level * KEPT_AFTER_PREEMPTION, f"lowered: vLLM preempts ({shown})")
         elif load.waiting > room:
             # Twice in a row: a burst of new prompts waits for a few engine steps, and that is no queue.
             if crowded:
-                self._doubling = False
+                self.doubling = False
                 share = (load.running + room * AIM) / (load.running + load.waiting)
                 self._move(min(self.level, max(1.0, in_flight * share)), f"lowered: requests wait in vLLM ({shown})")
         elif load.kv_use >= FULL_KV:
-            self._doubling = False
+            self.doubling = False
             self.reason = f"held: the KV cache is full ({shown})"
         elif limited and now >= self._held_until:
             self._raise(load, shown)
 
     def _raise(self, load: EngineLoad, shown: str) -> None:
         if load.waiting:
-            self._doubling = False
+            self.doubling = False
             self._move(self.level + 1.0, f"raised: few wait in vLLM ({shown})")
             return
         if self.level >= self._threshold:
             level = self.level + PROBING
-        elif self._doubling:
+        elif self.doubling:
             level = min(self.level * 2, self._threshold)
         else:
             level = min(self.level + max(1.0, ADDED * self.level), self._threshold)

@@ -19,7 +19,8 @@ from workers.teacher.types import ChatRequest, Reply
 
 logger = get_logger(__name__)
 POLL_S = 0.5
-SILENT_POLL_S = 15.0  # a server without vLLM's metrics is asked again now and then: it may be replaced by one with them
+FIRST_POLL_S = 0.2  # while the level is still being doubled
+SILENT_POLL_S = 5.0  # a server without vLLM's metrics is asked again now and then: it may be replaced by one with them
 LOGGED_CHANGE = 0.2
 
 
@@ -158,7 +159,8 @@ class Replica:
             self.load = load
             self._log_level()
             self._moved()
-            await asyncio.sleep((POLL_S if load is not None else SILENT_POLL_S) * random.uniform(0.8, 1.2))  # noqa: S311 -- many workers poll one server
+            pause_s = SILENT_POLL_S if load is None else FIRST_POLL_S if self.concurrency.doubling else POLL_S
+            await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 -- many workers poll one server
 
     def _observe(self, load: EngineLoad) -> None:
         now = self._clock()
