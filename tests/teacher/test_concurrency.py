@@ -121,6 +121,16 @@ def test_a_refusal_lowers_it_to_what_was_kept() -> None:
     assert steer(clock, concurrency, lambda calls: EngineLoad(calls, 0), 4)[-1] <= 14
 
 
+def test_calls_that_time_out_together_lower_it_once() -> None:
+    """All of a wave began before the first of them was seen to time out."""
+    clock = Clock()
+    concurrency = Concurrency(clock, start=100, most=1000)
+    clock.now = 50.0
+    for _ in range(64):
+        concurrency.timed_out(0.0)
+    assert concurrency.level == pytest.approx(70)
+
+
 def test_without_metrics_it_climbs_to_the_knee_from_below_and_from_above() -> None:
     """Throughput grows up to 100 in flight and is flat beyond; what it settles at gives 97 % of the best."""
     for start in (8, 2048):

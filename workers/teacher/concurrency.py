@@ -53,6 +53,7 @@ class Concurrency:
         self._crowded = False
         self.doubling = True
         self._held_until = float("-inf")
+        self._timed_out_at = float("-inf")
         self._busiest = 0
 
     @property
@@ -82,9 +83,10 @@ class Concurrency:
         self.doubling = False
         self._move(min(self.level, float(in_flight - 1)), "lowered: refused (429 or 503)")
 
-    def timed_out(self, *, first_of_wave: bool) -> None:
-        """A call took longer than it may."""
-        if first_of_wave:
+    def timed_out(self, began: float) -> None:
+        """A call took longer than it may; those that were under way with it say nothing more."""
+        if began >= self._timed_out_at:
+            self._timed_out_at = self._clock()
             self.doubling = False
             self._move(self.level * KEPT_AFTER_TIMEOUT, "lowered: a call timed out")
             self._climb.lowered(self.level)

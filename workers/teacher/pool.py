@@ -40,8 +40,7 @@ class TeacherPool:
     async def __aenter__(self) -> Self:
         for replica in self.replicas:
             await self._stack.enter_async_context(replica.client)
-            watching = asyncio.create_task(replica.watch())
-            self._stack.callback(watching.cancel)
+            self._stack.push_async_callback(_end, asyncio.create_task(replica.watch()))
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -160,3 +159,8 @@ class TeacherPool:
     def status(self) -> dict[str, Any]:
         """As it is shown to users (JSON)."""
         return {"level": self.level, "in_flight": self.in_flight, "replicas": [replica.status() for replica in self.replicas]}
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

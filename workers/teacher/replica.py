@@ -145,7 +145,7 @@ class Replica:
             pause_s = self.breaker.failed(began, words)
         else:
             if isinstance(exc, TimedOut):
-                self.concurrency.timed_out(first_of_wave=not self.breaker.same_wave(began))
+                self.concurrency.timed_out(began)
             pause_s = self.breaker.stumbled(began, words)
         if pause_s is not None:
             logger.warning("teacher_left_alone", **self._names(), error=words, pause_s=round(pause_s, 1))
@@ -154,11 +154,14 @@ class Replica:
         """Read the server's metrics until cancelled."""
         while True:
             load = await self.client.engine_load()
-            if load is not None:
-                self._observe(load)
+            try:
+                if load is not None:
+                    self._observe(load)
+                self._log_level()
+                self._moved()
+            except Exception:
+                logger.exception("replica_not_watched", **self._names())  # a watch that ended would leave the level where it is
             self.load = load
-            self._log_level()
-            self._moved()
             pause_s = SILENT_POLL_S if load is None else FIRST_POLL_S if self.concurrency.doubling else POLL_S
             await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 -- many workers poll one server
 
