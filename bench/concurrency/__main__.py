@@ -51,7 +51,7 @@ class Count:
 
 
 ENGINES = (
-    Engine("100 slots", ("--capacity", "100", "--latency-s", "1", "--jitter-s", "0.5")),
+    Engine("100 slots", ("--capacity", "100", "--latency-s", "1", "--jitter-s", "0.2")),
     Engine("KV cache of 12,000 tokens, 12,000 tokens/s",
            ("--kv-tokens", "12000", "--tokens-per-s-total", "12000", "--latency-s", "1", "--words", "150")),
     Engine("12,000 tokens/s, no metrics", ("--tokens-per-s-total", "12000", "--latency-s", "1"), metrics=False),
@@ -110,7 +110,7 @@ async def main(quick: bool, only: int | None) -> None:
     for engine in ENGINES if only is None else ENGINES[only : only + 1]:
         swept = {}
         for level in LEVELS:
-            swept[level], _ = await measure(engine, start=level, most=level, steered=False, warm_s=3, run_s=4 if quick else 8)
+            swept[level], _ = await measure(engine, start=level, most=level, steered=False, warm_s=4, run_s=8 if quick else 20)
         best = max(swept, key=lambda level: swept[level])
         cells = [f"{swept[best]:.0f} tokens/s at {best}"]
         for start in STARTS:
