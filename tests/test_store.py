@@ -19,7 +19,7 @@ from app.queue.states import LeaseKey, LeaseUpdate
 from tests.support.stack import Client
 from tests.test_queue import beat, claim
 from workers.completion import AttemptRecord, Completion, SampleRecord
-from workers.stages.store import Store
+from workers.stages.store import LINGER_S, Store
 
 ANSWER = "The quick brown fox jumps over the lazy dog while the old farmer watches from his porch and smiles at them."
 
@@ -130,3 +130,34 @@ async def test_a_deleted_dataset_does_not_stop_the_store(client: Client, databas
     await Store(database, capacity=10).write([completion(key)])
     async with database.begin() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM attempts"))).scalar_one() == 0
+
+
+async def test_several_batches_are_under_way_but_one_lease_keeps_its_order(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a batch waits for its commit others are written; the next completion of a lease that is in it is not."""
+    keys = await leased(client, database, 3)
+    store = Store(database, capacity=10)
+    write, began, release = store.write, asyncio.Queue[set[int]](), asyncio.Event()
+
+    async def held(batch: Any) -> None:
+        began.put_nowait({each.key.seed_id for each in batch})
+        await release.wait()
+        await write(batch)
+
+    monkeypatch.setattr(store, "write", held)
+    runner = asyncio.create_task(store.run())
+    await store.put(completion(keys[0], "one " + ANSWER, lease=LeaseUpdate(None, (1,))))
+    assert await began.get() == {keys[0].seed_id}
+    await store.put(completion(keys[1], "Positive."))
+    assert await began.get() == {keys[1].seed_id}
+    await store.put(completion(keys[0], "A second answer, which is another one.", sample_index=1))
+    await store.put(completion(keys[2], "Negative."))
+    await asyncio.sleep(LINGER_S * 3)  # long enough to begin, were it allowed
+    assert began.empty()
+    release.set()
+    await store.flush()
+    runner.cancel()
+    view = await client.view()
+    assert (view["seeds"]["done"], view["samples"]["accepted"], view["attempts"]["total"]) == (3, 4, 4)
+    assert store.unwritten() == set()

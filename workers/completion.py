@@ -9,6 +9,7 @@ from app.curation.duplicates import Fingerprint
 from app.queue.states import LeaseKey, LeaseUpdate
 
 UNSTORABLE = "unstorable"
+STALE = "stale_lease"
 MAX_RAW_BYTES = 1024 * 1024
 
 

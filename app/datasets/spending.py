@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import HotStatement
 from app.datasets.repository import Limits
 from app.samples.repository import LOCK_STORES
 
@@ -31,7 +32,7 @@ SET_LIMITS = text("""
         clock_from = CASE WHEN budget_wall_s IS DISTINCT FROM CAST(:budget_wall_s AS bigint) THEN now() ELSE clock_from END
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id
 """)
-SPEND = text("""
+SPEND = HotStatement("""
     UPDATE spending s
     SET attempts = s.attempts + u.attempts, tokens = s.tokens + u.tokens
     FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:attempts AS bigint[]), CAST(:tokens AS bigint[]))
@@ -92,7 +93,7 @@ class SpendingRepository:
         key = {"workspace_id": dataset[0], "dataset_id": dataset[1]}
         await self._connection.execute(SET_LIMITS, {**key, **asdict(limits)})
         if limits != Limits(weight=limits.weight):
-            await self._connection.execute(LOCK_STORES, key)
+            await LOCK_STORES.rows(self._connection, **key)
             await self._connection.execute(OPEN, key)
 
     async def spend(self, spent: Mapping[DatasetId, Spent]) -> dict[DatasetId, int | None]:
@@ -100,16 +101,14 @@ class SpendingRepository:
 
         Returns those of the datasets that have limits, each with how many samples it still takes (None: it has no target).
         """
-        rows = await self._connection.execute(
-            SPEND,
-            {
-                "workspaces": [dataset[0] for dataset in spent],
-                "datasets": [dataset[1] for dataset in spent],
-                "attempts": [each.attempts for each in spent.values()],
-                "tokens": [each.tokens for each in spent.values()],
-            },
+        rows = await SPEND.rows(
+            self._connection,
+            workspaces=[dataset[0] for dataset in spent],
+            datasets=[dataset[1] for dataset in spent],
+            attempts=[each.attempts for each in spent.values()],
+            tokens=[each.tokens for each in spent.values()],
         )
-        return {(row.workspace_id, row.dataset_id): None if row.left_over is None else max(0, row.left_over) for row in rows}
+        return {(workspace, dataset): None if left is None else max(0, left) for workspace, dataset, left in rows}
 
     async def accept(self, accepted: Mapping[DatasetId, int]) -> None:
         """So many samples more are accepted; nothing for datasets without limits."""

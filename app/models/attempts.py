@@ -27,6 +27,8 @@ class Attempt(Base):
         UniqueConstraint("workspace_id", "dataset_id", "seed_id", "lease_token", "sample_index", name="uq_attempts_lease"),
         CheckConstraint("outcome IN ('ok', 'error')", name="outcome"),
         CheckConstraint("(outcome = 'error') = (error_class IS NOT NULL)", name="error_has_class"),
+        # Compressing a raw reply of 2 KB costs more than all else of storing it (docs/decisions/0004).
+        {"postgresql_with": {"toast_tuple_target": "4080"}},
     )
 
     workspace_id: Mapped[WorkspaceKey]

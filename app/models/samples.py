@@ -13,7 +13,10 @@ from app.models.base import Base, BigInt, DatasetKey, Moment, OwnKey, WorkspaceK
 
 
 class Sample(Base):
-    """Accepted at most once a (dataset, seed, sample index); every rejected attempt keeps its own row."""
+    """Accepted at most once a (dataset, seed, sample index); every rejected attempt keeps its own row.
+
+    Rows up to half a page stay as they are: by default Postgres compresses from 2 KB on (docs/decisions/0004).
+    """
 
     __tablename__ = "samples"
     __table_args__ = (
@@ -34,8 +37,18 @@ class Sample(Base):
             unique=True,
             postgresql_where="verdict = 'accepted'",
         ),
-        Index("ix_samples_reason", "workspace_id", "dataset_id", "verdict", "reason", "sample_id"),
+        # Every stored answer pays for each index that it is in: this one holds rejects only.
+        Index(
+            "ix_samples_rejected",
+            "workspace_id",
+            "dataset_id",
+            "reason",
+            "sample_id",
+            postgresql_where="reason IS NOT NULL",
+        ),
+        # For the foreign key: deleting a seed looks for its samples, rejects included.
         Index("ix_samples_seed", "workspace_id", "dataset_id", "seed_id"),
+        {"postgresql_with": {"toast_tuple_target": "4080"}},
     )
 
     workspace_id: Mapped[WorkspaceKey]

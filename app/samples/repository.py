@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import HotStatement
+
 COLUMNS = """
     p.sample_id, p.seed_id, p.sample_index, p.verdict, p.reason, p.detail, s.instruction, s.input, p.reasoning, p.response,
     p.teacher, p.recipe_revision, p.prompt_tokens, p.completion_tokens, p.created_at
@@ -26,13 +28,22 @@ ATTEMPTS = text("""
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND seed_id = :seed_id AND sample_index = :sample_index
     ORDER BY attempt_id
 """)
-# One after the other through this lock, a dataset's stores see each other's samples: two workers that finish
-# near-duplicates at the same moment keep one. Sample ids are given out under it, too (workers/stages/deduplicate.py). Whoever holds it
-# sees every id up to the highest one, and no later commit can slip in below.
-LOCK_STORES = text("SELECT pg_advisory_xact_lock(:workspace_id, hashint8(:dataset_id))")
+# Sample ids are given out while a store holds the dataset's lock, shared or alone, until its commit is
+# seen. So whoever has it alone sees every id up to the highest one, and no later commit can slip in
+# below: that is how an export is bounded. Alone is also how stores that compare with what is accepted
+# take turns, so that two workers that finish near-duplicates at the same moment keep one.
+LOCK_STORES = HotStatement("SELECT pg_advisory_xact_lock(CAST(:workspace_id AS int), hashint8(CAST(:dataset_id AS bigint)))")
+SHARE_STORES = HotStatement(
+    "SELECT pg_advisory_xact_lock_shared(CAST(:workspace_id AS int), hashint8(CAST(:dataset_id AS bigint)))"
+)
+# The count reads uq_samples_accepted alone, the highest id the end of the primary key.
 BOUND = text("""
-    SELECT count(*) AS samples, coalesce(max(sample_id), 0) AS last_id FROM samples
-    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND verdict = 'accepted'
+    SELECT count(*) AS samples, coalesce((
+        SELECT p.sample_id FROM samples p
+        WHERE p.workspace_id = :workspace_id AND p.dataset_id = :dataset_id AND p.verdict = 'accepted'
+        ORDER BY p.sample_id DESC LIMIT 1
+    ), 0) AS last_id
+    FROM samples WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND verdict = 'accepted'
 """)
 ACCEPTED = text(f"""
     SELECT {COLUMNS}, r.hash AS recipe_hash
@@ -77,7 +88,7 @@ class SampleRepository:
 
     async def bound_export(self) -> tuple[int, int]:
         """(how many samples an export of this instant holds, the highest of their ids)."""
-        await self._connection.execute(LOCK_STORES, self._dataset)
+        await LOCK_STORES.rows(self._connection, **self._dataset)
         row = (await self._connection.execute(BOUND, self._dataset)).one()
         return row.samples, row.last_id
 

@@ -10,8 +10,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.curation.candidate import Reject
 from app.curation.duplicates import Key
 from app.datasets.spending import DatasetId
+from app.samples.repository import LOCK_STORES, SHARE_STORES
 from workers.completion import Completion, SampleRecord
 from workers.stages.records import AcceptedText, find_candidates
+
+
+async def lock_dataset(connection: AsyncConnection, dataset: DatasetId, *, alone: bool) -> None:
+    """Take the dataset's store lock until the transaction ends.
+
+    Alone, to compare with what is accepted; shared, by whoever compares nothing: an export must still be
+    able to wait for it (app/samples/repository.py).
+    """
+    statement = LOCK_STORES if alone else SHARE_STORES
+    await statement.rows(connection, workspace_id=dataset[0], dataset_id=dataset[1])
+
+
+def keys_of(completions: Sequence[Completion]) -> dict[DatasetId, list[Key]]:
+    """What their samples are looked up by, for each dataset with samples."""
+    keys: dict[DatasetId, list[Key]] = {}
+    for completion in completions:
+        if completion.sample is not None:
+            own = keys.setdefault((completion.key.workspace_id, completion.key.dataset_id), [])
+            own += [key for fingerprint in completion.sample.fingerprints for key in fingerprint.keys]
+    return keys
 
 
 async def deduplicate(
@@ -23,13 +44,8 @@ async def deduplicate(
     accepted; what is good beyond that is rejected as `surplus`.
     """
     left = {dataset: count for dataset, count in limited.items() if count is not None}
-    datasets: dict[DatasetId, list[Key]] = {}
-    for completion in completions:
-        if completion.sample is not None:
-            keys = datasets.setdefault((completion.key.workspace_id, completion.key.dataset_id), [])
-            keys += [key for fingerprint in completion.sample.fingerprints for key in fingerprint.keys]
     accepted: dict[DatasetId, dict[Key, list[AcceptedText]]] = {}
-    for dataset, keys in datasets.items():
+    for dataset, keys in keys_of(completions).items():
         accepted[dataset] = await find_candidates(connection, *dataset, keys)
     return [_decide(completion, accepted, left) for completion in completions]
 

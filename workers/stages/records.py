@@ -6,59 +6,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.curation.candidate import TextField
 from app.curation.duplicates import Key
-from app.samples.repository import LOCK_STORES
-from workers.completion import MAX_RAW_BYTES, AttemptRecord, Completion, SampleRecord
+from app.database import HotStatement, copy_rows
+from workers.completion import MAX_RAW_BYTES, STALE, AttemptRecord, Completion, SampleRecord
 
-# The join on seeds drops attempts whose dataset was deleted meanwhile; ON CONFLICT drops what a
-# commit with a lost acknowledgement has stored already.
-INSERT_ATTEMPTS = text("""
-    INSERT INTO attempts (workspace_id, dataset_id, seed_id, lease_token, sample_index, recipe_revision,
-                          teacher, model, outcome, error_class, error_text, finish_reason, reasoning_seen,
-                          prompt_tokens, completion_tokens, latency_ms, raw)
-    SELECT u.workspace_id, u.dataset_id, u.seed_id, u.token, u.sample_index, u.revision,
-           u.teacher, u.model, CASE WHEN u.error_class IS NULL THEN 'ok' ELSE 'error' END, u.error_class, u.error_text,
-           u.finish_reason, u.reasoning_seen, u.prompt_tokens, u.completion_tokens, u.latency_ms, u.raw
+# Which of these attempts can be stored: a seed that was deleted meanwhile takes none, and what a commit
+# with a lost acknowledgement has stored is there already.
+STORABLE_ATTEMPTS = HotStatement("""
+    SELECT u.seed_id, u.token, u.sample_index
     FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:seeds AS bigint[]),
-                CAST(:tokens AS uuid[]), CAST(:indices AS smallint[]), CAST(:revisions AS int[]),
-                CAST(:teachers AS text[]), CAST(:models AS text[]), CAST(:error_classes AS text[]),
-                CAST(:error_texts AS text[]), CAST(:finish_reasons AS text[]), CAST(:reasoning_seen AS text[]),
-                CAST(:prompt_tokens AS int[]), CAST(:completion_tokens AS int[]), CAST(:latencies AS int[]),
-                CAST(:raws AS bytea[]))
-         WITH ORDINALITY
-         AS u (workspace_id, dataset_id, seed_id, token, sample_index, revision, teacher, model, error_class,
-               error_text, finish_reason, reasoning_seen, prompt_tokens, completion_tokens, latency_ms, raw, position)
-    JOIN seeds s ON s.workspace_id = u.workspace_id AND s.dataset_id = u.dataset_id AND s.seed_id = u.seed_id
-    ORDER BY u.position
-    ON CONFLICT (workspace_id, dataset_id, seed_id, lease_token, sample_index) DO NOTHING
-    RETURNING seed_id, lease_token, sample_index
+                CAST(:tokens AS uuid[]), CAST(:indices AS smallint[]))
+         AS u (workspace_id, dataset_id, seed_id, token, sample_index)
+    CROSS JOIN LATERAL (
+        SELECT FROM seeds s
+        WHERE s.workspace_id = u.workspace_id AND s.dataset_id = u.dataset_id AND s.seed_id = u.seed_id
+        LIMIT 1
+    ) AS s
+    LEFT JOIN LATERAL (
+        SELECT true AS stored FROM attempts a
+        WHERE a.workspace_id = u.workspace_id AND a.dataset_id = u.dataset_id AND a.seed_id = u.seed_id
+          AND a.lease_token = u.token AND a.sample_index = u.sample_index
+        LIMIT 1
+    ) AS a ON true
+    WHERE a.stored IS NULL
 """)
+ATTEMPT_COLUMNS = (
+    *("workspace_id", "dataset_id", "seed_id", "lease_token", "sample_index", "recipe_revision", "teacher", "model"),
+    *("outcome", "error_class", "error_text", "finish_reason", "reasoning_seen"),
+    *("prompt_tokens", "completion_tokens", "latency_ms", "raw"),
+)
 
-INSERT_SAMPLES = text("""
-    INSERT INTO samples (workspace_id, dataset_id, seed_id, lease_token, sample_index, recipe_revision, teacher,
-                         verdict, reason, detail, reasoning, response, prompt_tokens, completion_tokens)
-    SELECT u.workspace_id, u.dataset_id, u.seed_id, u.token, u.sample_index, u.revision, u.teacher,
-           CASE WHEN u.reason IS NULL THEN 'accepted' ELSE 'rejected' END, u.reason, u.detail,
-           u.reasoning, u.response, u.prompt_tokens, u.completion_tokens
-    FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:seeds AS bigint[]),
-                CAST(:tokens AS uuid[]), CAST(:indices AS smallint[]), CAST(:revisions AS int[]),
-                CAST(:teachers AS text[]), CAST(:reasons AS text[]), CAST(:details AS text[]),
-                CAST(:reasonings AS text[]), CAST(:responses AS text[]), CAST(:prompt_tokens AS int[]),
-                CAST(:completion_tokens AS int[]))
-         WITH ORDINALITY
-         AS u (workspace_id, dataset_id, seed_id, token, sample_index, revision, teacher, reason, detail,
-               reasoning, response, prompt_tokens, completion_tokens, position)
-    ORDER BY u.position
-    RETURNING sample_id, seed_id, lease_token, sample_index
+# Taken under the store lock (app/samples/repository.py), in the order of the rows that get them.
+SAMPLE_IDS = HotStatement("""
+    SELECT nextval(pg_get_serial_sequence('samples', 'sample_id')) FROM generate_series(1, CAST(:count AS int))
 """)
+SAMPLE_COLUMNS = (
+    *("workspace_id", "dataset_id", "sample_id", "seed_id", "lease_token", "sample_index", "recipe_revision", "teacher"),
+    *("verdict", "reason", "detail", "reasoning", "response", "prompt_tokens", "completion_tokens"),
+)
 
 # LATERAL with LIMIT makes each a look-up by its whole key, whatever the planner believes about a
 # table that was empty a minute ago; a plain join was seen to scan both tables for every key.
-FIND_CANDIDATES = text("""
+# Several indexes of samples begin with (workspace, dataset): the range and its order leave only the
+# primary key, and `verdict` is asked outside, or the planner was seen to walk uq_samples_accepted.
+FIND_CANDIDATES = HotStatement("""
     WITH hits AS MATERIALIZED (
         SELECT DISTINCT u.slot, u.key, k.sample_id
         FROM unnest(CAST(:slots AS smallint[]), CAST(:keys AS bigint[])) AS u (slot, key)
@@ -73,19 +67,16 @@ FIND_CANDIDATES = text("""
     SELECT by_sample.slots, by_sample.keys, p.seed_id, p.response, p.reasoning
     FROM by_sample
     CROSS JOIN LATERAL (
-        SELECT p.seed_id, p.response, p.reasoning FROM samples p
-        WHERE p.workspace_id = :workspace_id AND p.dataset_id = :dataset_id AND p.sample_id = by_sample.sample_id
-          AND p.verdict = 'accepted'
+        SELECT p.seed_id, p.response, p.reasoning, p.verdict FROM samples p
+        WHERE p.workspace_id = :workspace_id AND p.dataset_id = :dataset_id
+          AND p.sample_id >= by_sample.sample_id AND p.sample_id <= by_sample.sample_id
+        ORDER BY p.sample_id
         LIMIT 1
     ) AS p
+    WHERE p.verdict = 'accepted'
 """)
 
-INSERT_KEYS = text("""
-    INSERT INTO duplicate_keys (workspace_id, dataset_id, slot, key, sample_id)
-    SELECT * FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[]), CAST(:slots AS smallint[]),
-                         CAST(:keys AS bigint[]), CAST(:samples AS bigint[]))
-    ON CONFLICT DO NOTHING
-""")
+KEY_COLUMNS = ("workspace_id", "dataset_id", "slot", "key", "sample_id")
 
 SampleKey = tuple[int, UUID, int]
 
@@ -103,27 +94,32 @@ class AcceptedText:
 
 
 async def insert_attempts(connection: AsyncConnection, pairs: Sequence[tuple[Completion, AttemptRecord]]) -> set[SampleKey]:
-    """Store the attempts; returns which were new, by (seed, token, sample index). Those already there stay as they are."""
-    if not pairs:
-        return set()
-    records = [record for _, record in pairs]
-    rows = await connection.execute(
-        INSERT_ATTEMPTS,
-        {
-            **_identity([completion for completion, _ in pairs]),
-            "teachers": [record.teacher for record in records],
-            "models": [record.model for record in records],
-            "error_classes": [record.error_class for record in records],
-            "error_texts": [record.error_text for record in records],
-            "finish_reasons": [record.finish_reason for record in records],
-            "reasoning_seen": [record.reasoning_seen for record in records],
-            "prompt_tokens": [record.prompt_tokens for record in records],
-            "completion_tokens": [record.completion_tokens for record in records],
-            "latencies": [record.latency_ms for record in records],
-            "raws": [None if record.raw is None else record.raw[:MAX_RAW_BYTES] for record in records],
-        },
+    """Store the attempts; returns which were new, by (seed, token, sample index). Those already there stay as they are.
+
+    A completion that moved its lease in this transaction is not looked for: had it been stored before, so had the move.
+    """
+    doubtful = [completion for completion, attempt in pairs if completion.lease.state is None or attempt.error_class == STALE]
+    new = {name_of(completion) for completion, _ in pairs}
+    if doubtful:
+        rows = await STORABLE_ATTEMPTS.rows(connection, **_names(doubtful))
+        new -= {name_of(completion) for completion in doubtful} - {tuple(row) for row in rows}
+    await copy_rows(connection, "attempts", ATTEMPT_COLUMNS, [_attempt_row(c, a) for c, a in pairs if name_of(c) in new])
+    return new
+
+
+def name_of(completion: Completion) -> SampleKey:
+    """A lease makes at most one attempt a sample, so this names the attempt."""
+    return completion.key.seed_id, completion.key.token, completion.sample_index
+
+
+def _attempt_row(completion: Completion, attempt: AttemptRecord) -> tuple[object, ...]:
+    key = completion.key
+    return (
+        *(key.workspace_id, key.dataset_id, key.seed_id, key.token, completion.sample_index, completion.recipe_revision),
+        *(attempt.teacher, attempt.model, "ok" if attempt.error_class is None else "error", attempt.error_class),
+        *(attempt.error_text, attempt.finish_reason, attempt.reasoning_seen, attempt.prompt_tokens),
+        *(attempt.completion_tokens, attempt.latency_ms, None if attempt.raw is None else attempt.raw[:MAX_RAW_BYTES]),
     )
-    return {(row.seed_id, row.lease_token, row.sample_index) for row in rows}
 
 
 async def insert_samples(
@@ -132,27 +128,20 @@ async def insert_samples(
     """Store the samples; returns the id of each by (seed, token, sample index)."""
     if not triples:
         return {}
-    samples = [sample for _, _, sample in triples]
-    attempts = [attempt for _, attempt, _ in triples]
-    rows = await connection.execute(
-        INSERT_SAMPLES,
-        {
-            **_identity([completion for completion, _, _ in triples]),
-            "teachers": [attempt.teacher for attempt in attempts],
-            "reasons": [sample.reject and sample.reject.reason for sample in samples],
-            "details": [sample.reject and sample.reject.detail for sample in samples],
-            "reasonings": [sample.reasoning for sample in samples],
-            "responses": [sample.response for sample in samples],
-            "prompt_tokens": [attempt.prompt_tokens for attempt in attempts],
-            "completion_tokens": [attempt.completion_tokens for attempt in attempts],
-        },
+    ids = [row[0] for row in await SAMPLE_IDS.rows(connection, count=len(triples))]
+    rows = [_sample_row(sample_id, *triple) for sample_id, triple in zip(ids, triples, strict=True)]
+    await copy_rows(connection, "samples", SAMPLE_COLUMNS, rows)
+    return {name_of(completion): sample_id for sample_id, (completion, _, _) in zip(ids, triples, strict=True)}
+
+
+def _sample_row(sample_id: int, completion: Completion, attempt: AttemptRecord, sample: SampleRecord) -> tuple[object, ...]:
+    key, reject = completion.key, sample.reject
+    return (
+        *(key.workspace_id, key.dataset_id, sample_id, key.seed_id, key.token, completion.sample_index),
+        *(completion.recipe_revision, attempt.teacher, "accepted" if reject is None else "rejected"),
+        *((None, None) if reject is None else (reject.reason, reject.detail)),
+        *(sample.reasoning, sample.response, attempt.prompt_tokens, attempt.completion_tokens),
     )
-    return {(row.seed_id, row.lease_token, row.sample_index): row.sample_id for row in rows}
-
-
-async def lock_dataset(connection: AsyncConnection, workspace_id: int, dataset_id: int) -> None:
-    """Wait for the dataset's turn; held until the transaction ends."""
-    await connection.execute(LOCK_STORES, {"workspace_id": workspace_id, "dataset_id": dataset_id})
 
 
 async def find_candidates(
@@ -162,18 +151,16 @@ async def find_candidates(
     found: dict[Key, list[AcceptedText]] = {}
     if not keys:
         return found
-    rows = await connection.execute(
-        FIND_CANDIDATES,
-        {
-            "workspace_id": workspace_id,
-            "dataset_id": dataset_id,
-            "slots": [slot for slot, _ in keys],
-            "keys": [key for _, key in keys],
-        },
+    rows = await FIND_CANDIDATES.rows(
+        connection,
+        workspace_id=workspace_id,
+        dataset_id=dataset_id,
+        slots=[slot for slot, _ in keys],
+        keys=[key for _, key in keys],
     )
-    for row in rows:
-        accepted = AcceptedText(row.seed_id, row.response, row.reasoning)
-        for key in zip(row.slots, row.keys, strict=True):
+    for slots, shared, seed_id, response, reasoning in rows:
+        accepted = AcceptedText(seed_id, response, reasoning)
+        for key in zip(slots, shared, strict=True):
             found.setdefault(key, []).append(accepted)
     return found
 
@@ -182,24 +169,16 @@ async def insert_keys(connection: AsyncConnection, rows: Sequence[tuple[int, int
     """(workspace, dataset, key, sample id) of accepted samples."""
     if not rows:
         return
-    await connection.execute(
-        INSERT_KEYS,
-        {
-            "workspaces": [row[0] for row in rows],
-            "datasets": [row[1] for row in rows],
-            "slots": [row[2][0] for row in rows],
-            "keys": [row[2][1] for row in rows],
-            "samples": [row[3] for row in rows],
-        },
-    )
+    # Distinct, because two checks of one recipe may cut the same key; the sample ids are new, so nothing else conflicts.
+    distinct = {(workspace, dataset, slot, key, sample): None for workspace, dataset, (slot, key), sample in rows}
+    await copy_rows(connection, "duplicate_keys", KEY_COLUMNS, distinct)
 
 
-def _identity(completions: Sequence[Completion]) -> dict[str, list[object]]:
+def _names(completions: Sequence[Completion]) -> dict[str, list[object]]:
     return {
         "workspaces": [completion.key.workspace_id for completion in completions],
         "datasets": [completion.key.dataset_id for completion in completions],
         "seeds": [completion.key.seed_id for completion in completions],
         "tokens": [completion.key.token for completion in completions],
         "indices": [completion.sample_index for completion in completions],
-        "revisions": [completion.recipe_revision for completion in completions],
     }

@@ -8,21 +8,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import Database
 from app.datasets.spending import DatasetId, SpendingRepository, Spent
 from app.logs import get_logger
 from app.queue.repository import QueueRepository
-from app.queue.states import LeaseKey, LeaseUpdate
-from workers.completion import MAX_RAW_BYTES, UNSTORABLE, Completion
-from workers.stages.deduplicate import deduplicate
-from workers.stages.records import SampleKey, insert_attempts, insert_keys, insert_samples, lock_dataset
+from workers.completion import MAX_RAW_BYTES, STALE, UNSTORABLE, Completion
+from workers.stages.deduplicate import deduplicate, keys_of, lock_dataset
+from workers.stages.records import insert_attempts, insert_keys, insert_samples, name_of
 
 logger = get_logger(__name__)
 BATCH = 100
 LINGER_S = 0.02
 LONGEST_PAUSE_S = 5.0
+# So many batches are under way at once: one waits for its commit while the next is sent.
+WRITERS = 3
 MAX_BATCH_CHARS = 16 * 1024 * 1024
 
 
@@ -45,6 +47,10 @@ class Store:
     def __init__(self, database: Database, *, capacity: int) -> None:
         self._database = database
         self._queue: asyncio.Queue[Completion] = asyncio.Queue(maxsize=capacity)
+        self._gathering = asyncio.Lock()
+        self._ahead: Completion | None = None
+        self._busy: set[UUID] = set()
+        self._freed = asyncio.Event()
         self._unwritten: Counter[UUID] = Counter()
         self.stored = Stored()
 
@@ -58,26 +64,52 @@ class Store:
         return set(self._unwritten)
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write until cancelled, several batches at once; those of one lease in the order in which they were put."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WRITERS):
+                group.create_task(self._write_batches())
+
+    async def _write_batches(self) -> None:
         while True:
-            batch = await self._gather()
-            await self._write_persistently(batch)
+            async with self._gathering:
+                batch = await self._gather()
+                tokens = {completion.key.token for completion in batch}
+                self._busy |= tokens
+            try:
+                await self._write_persistently(batch)
+            finally:
+                self._busy -= tokens
+                self._freed.set()
             for completion in batch:
                 self._queue.task_done()
-                self._unwritten -= Counter([completion.key.token])
+                self._forget(completion.key.token)
+
+    def _forget(self, token: UUID) -> None:
+        self._unwritten[token] -= 1
+        if not self._unwritten[token]:
+            del self._unwritten[token]
 
     async def flush(self) -> None:
         """Wait until all that was put is written."""
         await self._queue.join()
 
     async def _gather(self) -> list[Completion]:
-        batch = [await self._queue.get()]
+        """The next batch. It ends before a completion whose lease another batch is about to change."""
+        first = self._ahead or await self._queue.get()
+        self._ahead = None
+        while first.key.token in self._busy:
+            self._freed.clear()
+            await self._freed.wait()
         if self._queue.qsize() < BATCH - 1:
             await asyncio.sleep(LINGER_S)
-        size = _chars(batch[0])
+        batch, size = [first], _chars(first)
         while len(batch) < BATCH and size < MAX_BATCH_CHARS and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
-            size += _chars(batch[-1])
+            completion = self._queue.get_nowait()
+            if completion.key.token in self._busy:
+                self._ahead = completion
+                break
+            batch.append(completion)
+            size += _chars(completion)
         return batch
 
     async def _write_persistently(self, batch: Sequence[Completion]) -> None:
@@ -102,7 +134,7 @@ class Store:
             for completion in batch:
                 await self._write_persistently([completion])
             return
-        words = str(getattr(exc, "orig", exc)).splitlines()[0].rsplit(">: ")[-1]
+        words = str(exc).splitlines()[0]
         logger.error("unstorable_completion", seed_id=batch[0].key.seed_id, error=words)
         if batch[0].lease.error_class != UNSTORABLE:  # else even that was refused; the lease goes back when nobody holds it
             await self._write_persistently([batch[0].refused(words)])
@@ -110,24 +142,21 @@ class Store:
     async def write(self, batch: Sequence[Completion]) -> None:
         """One transaction. Safe to repeat: an attempt is stored once, and a lease moves once."""
         async with self._database.begin() as connection:
-            queue = QueueRepository(connection)
-            current = await queue.lock_current(completion.key for completion in batch)
-            ours = [completion for completion in batch if completion.key in current]
-            late = [_as_late(completion) for completion in batch if completion.key not in current]
+            # Later completions of one seed know more than earlier ones: the last word counts.
+            current = await QueueRepository(connection).settle({completion.key: completion.lease for completion in batch})
+            ours = [completion for completion in batch if completion.key.token in current]
+            late = [_as_late(completion) for completion in batch if completion.key.token not in current]
             new = await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
             # A commit whose acknowledgement was lost is seen here: its attempts are not new, and so its samples are there.
-            spent = _spent(c for c in [*ours, *late] if _name(c) in new)
-            for dataset in sorted(spent):  # one order for all, so that two stores never wait for each other
-                await lock_dataset(connection, *dataset)  # also without samples: exports and spending rely on it
-            spending = SpendingRepository(connection)
-            limited = await spending.spend(spent) if spent else {}
-            fresh = await deduplicate(connection, [c for c in ours if _name(c) in new], limited)
+            stored = [c for c in ours if name_of(c) in new]
+            limited = await self._take_locks(connection, stored, [c for c in late if name_of(c) in new])
+            fresh = await deduplicate(connection, stored, limited)
             kept = [(c, c.attempt, c.sample) for c in fresh if c.attempt is not None and c.sample is not None]
             ids = await insert_samples(connection, kept)
             await insert_keys(
                 connection,
                 [
-                    (c.key.workspace_id, c.key.dataset_id, key, ids[_name(c)])
+                    (c.key.workspace_id, c.key.dataset_id, key, ids[name_of(c)])
                     for c, _, sample in kept
                     if sample.reject is None
                     for fingerprint in sample.fingerprints
@@ -135,17 +164,28 @@ class Store:
                 ],
             )
             accepted = Counter(_dataset(c) for c, _, sample in kept if sample.reject is None)
-            await spending.accept({dataset: count for dataset, count in accepted.items() if dataset in limited})
-            # Later completions of one seed know more than earlier ones: the last word counts.
-            updates: dict[LeaseKey, LeaseUpdate] = {completion.key: completion.lease for completion in ours}
-            await queue.update(updates)
+            spent = {dataset: count for dataset, count in accepted.items() if dataset in limited}
+            await SpendingRepository(connection).accept(spent)
         self.stored.attempts += len(new)
         self.stored.accepted += accepted.total()
         self.stored.rejected += len(kept) - accepted.total()
-        stale = sum(_name(completion) in new for completion in late)
+        stale = sum(name_of(completion) in new for completion in late)
         if stale:
             self.stored.stale += stale
             logger.info("late_completions_fenced", count=stale)
+
+    async def _take_locks(
+        self, connection: AsyncConnection, stored: Sequence[Completion], late: Sequence[Completion]
+    ) -> dict[DatasetId, int | None]:
+        """Take the datasets' store locks, and count against their limits what these attempts used.
+
+        All that could be done before is done: from here on other stores of the dataset may wait. Returns what
+        `SpendingRepository.spend` does.
+        """
+        keys, spent = keys_of(stored), _spent([*stored, *late])
+        for dataset in sorted(spent):  # one order for all, so that two stores never wait for each other
+            await lock_dataset(connection, dataset, alone=bool(keys.get(dataset)))
+        return await SpendingRepository(connection).spend(dict(sorted(spent.items()))) if spent else {}
 
 
 def _chars(completion: Completion) -> int:
@@ -169,13 +209,9 @@ def _spent(completions: Iterable[Completion]) -> dict[DatasetId, Spent]:
     return spent
 
 
-def _name(completion: Completion) -> SampleKey:
-    return completion.key.seed_id, completion.key.token, completion.sample_index
-
-
 def _is_refusal(exc: Exception) -> bool:
     """Did Postgres refuse the values themselves (SQLSTATE classes 22 and 23), as it would every time?"""
-    return isinstance(exc, DBAPIError) and str(getattr(exc.orig, "sqlstate", ""))[:2] in ("22", "23")
+    return isinstance(exc, asyncpg.PostgresError) and str(exc.sqlstate)[:2] in ("22", "23")
 
 
 def _as_late(completion: Completion) -> Completion:
@@ -183,5 +219,5 @@ def _as_late(completion: Completion) -> Completion:
     if completion.attempt is None:
         return completion
     words = "the lease was gone when the answer came; the seed belongs to a later attempt, or was cancelled"
-    late = replace(completion.attempt, error_class="stale_lease", error_text=words)
+    late = replace(completion.attempt, error_class=STALE, error_text=words)
     return replace(completion, attempt=late, sample=None)
