@@ -25,7 +25,13 @@ from bench.simulated_vllm.answers import prompt_key
 from bench.throughput.cases import heading
 from tests.support.processes import simulated_teacher
 
-KEYS = {prompt_key(orjson.dumps([{"role": "user", "content": seed}])) for seed in SEEDS}
+
+def key(content: str | list[dict[str, str]]) -> str:
+    return prompt_key(orjson.dumps([{"role": "user", "content": content}]))
+
+
+# A prompt may come as a text, or as a list of one part.
+KEYS = [(key(seed), key([{"type": "text", "text": seed}])) for seed in SEEDS]
 
 
 async def suffer(peer: Peer, case: FaultCase) -> Result:
@@ -45,7 +51,10 @@ async def suffer(peer: Peer, case: FaultCase) -> Result:
             async with started(command) as child:
                 note = await ended(child, LIMIT_S)
             repeated = asked_again(await statistics(url))
-        return Result(peer.name, len(peer.written(command.out) & set(SEEDS)), repeated, note)
+        written = len(peer.written(command.out) & set(SEEDS))
+        if (kept := peer.kept(command.out)) > written:
+            note += f"; {kept} answers are in its working files"
+        return Result(peer.name, written, repeated, note)
 
 
 async def suffer_ours(dsn: str, case: FaultCase) -> Result:
@@ -65,8 +74,9 @@ async def half_way(url: str, child: asyncio.subprocess.Process) -> None:
 
 def asked_again(stats: dict[str, Any]) -> int:
     counts: dict[str, int] = stats["prompts"]
-    assert KEYS & counts.keys(), "the peer words its prompts differently: they cannot be told from its probes"
-    return sum(counts.get(key, 0) > 1 for key in KEYS)
+    times = [sum(counts.get(form, 0) for form in forms) for forms in KEYS]
+    assert any(times), "the peer words its prompts differently: they cannot be told from its probes"
+    return sum(each > 1 for each in times)
 
 
 async def main() -> None:

@@ -38,7 +38,8 @@ async def measure(peer: Peer, case: Case) -> Measured:
     # Both are readings of this machine's clock: the teacher's of the request, the job's of its last line.
     began = stats["first_requests_at"][PROBES] if stats["requests"] > PROBES else None
     seconds = last - began if last and began else None
-    note = note or f"at most {stats['in_flight_peak']} in flight"
+    if case.latency_s and not note:  # without latency the teacher answers sooner than a job can ask
+        note = f"at most {stats['in_flight_peak']} in flight"
     return Measured(peer.name, installed_version(peer, python), written, seconds, note)
 
 

@@ -16,12 +16,16 @@ import pyarrow.parquet
 
 @dataclass(frozen=True)
 class Peer:
-    """`rows`: the files of its finished dataset, below a job's `--out`; `answer`: the column with the text."""
+    """`rows`: the files of its finished dataset, below a job's `--out`; `answer`: the column with the text.
+
+    `working`: the files, and the field, that it keeps answers in while it works and may go on from.
+    """
 
     name: str
     distribution: str
     rows: str
     answer: str = "output"
+    working: tuple[str, str] | None = None
     shelf: Path = Path(__file__).parent
 
     @property
@@ -36,6 +40,13 @@ class Peer:
         """The instructions that have an answer on disk, whatever the job says of itself."""
         rows = (row for path in out.glob(self.rows) for row in read(path))
         return {row["instruction"] for row in rows if isinstance(row[self.answer], str) and row[self.answer].strip()}
+
+    def kept(self, out: Path) -> int:
+        """Answers in the working files."""
+        if self.working is None:
+            return 0
+        pattern, field = self.working
+        return sum(bool(row.get(field)) for path in out.glob(pattern) for row in read(path))
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
@@ -53,9 +64,14 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 ALL = (
-    Peer("sdg_hub", "sdg-hub", "dataset.jsonl", "take_content"),
+    Peer("sdg_hub", "sdg-hub", "dataset.jsonl", "take_content", ("checkpoints/checkpoint_*.jsonl", "take_content")),
     Peer("openai_script", "openai", "dataset.jsonl"),
-    Peer("curator", "bespokelabs-curator", "dataset/*/????????????????.arrow"),
+    Peer(
+        "curator",
+        "bespokelabs-curator",
+        "dataset/*/????????????????.arrow",
+        working=("dataset/*/responses_*.jsonl", "response_message"),
+    ),
     Peer("data_designer", "data-designer", "dataset/parquet-files/*.parquet"),
     Peer("distilabel", "distilabel", "dataset/default/train/*.arrow", "generation"),
 )

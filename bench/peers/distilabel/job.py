@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from datasets import Dataset
 from distilabel.models import OpenAILLM
 from distilabel.pipeline import Pipeline
@@ -12,7 +10,7 @@ from distilabel.steps.tasks import TextGeneration
 
 from bench.peers.contract import job
 
-REPLICAS = int(os.environ.get("REPL", "4"))  # a step works on a batch at a time: several of them overlap their batches
+REPLICAS = 4  # a step works on a batch at a time: several of them overlap their batches
 
 
 def main() -> None:
@@ -32,7 +30,9 @@ def main() -> None:
         )
     seeds = Dataset.from_list([{"instruction": instruction} for instruction in asked.instructions()])
     asked.start()
-    made = pipeline.run(dataset=seeds, dataset_batch_size=batch, use_cache=asked.resumable)
+    # With a batch no larger than the step's, the next is only asked for when one is done, and one replica works at a time.
+    # The next seeds are only asked for once the last are done: in smaller batches, one replica works at a time.
+    made = pipeline.run(dataset=seeds, dataset_batch_size=len(seeds), use_cache=asked.resumable)
     made.save_to_disk(asked.out / "dataset", save_card=False)
     asked.finish(len(made["default"]["train"]))
 
