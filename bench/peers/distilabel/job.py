@@ -31,7 +31,6 @@ def main() -> None:
     seeds = Dataset.from_list([{"instruction": instruction} for instruction in asked.instructions()])
     asked.start()
     # With a batch no larger than the step's, the next is only asked for when one is done, and one replica works at a time.
-    # The next seeds are only asked for once the last are done: in smaller batches, one replica works at a time.
     made = pipeline.run(dataset=seeds, dataset_batch_size=len(seeds), use_cache=asked.resumable)
     made.save_to_disk(asked.out / "dataset", save_card=False)
     asked.finish(len(made["default"]["train"]))
