@@ -47,12 +47,16 @@ migration: $(VENV)/dev.stamp ## A new migration from the models: make migration 
 compose-test: $(VENV)/dev.stamp ## Build the image, run docker-compose.yml with a teacher on this host, and clean up
 	$(BIN)/python -m tests.compose.drive
 
-bench: $(VENV)/dev.stamp ## Whole jobs on a simulated teacher beside a bare aiohttp loop: ratios from one run
+bench: $(VENV)/dev.stamp ## Whole jobs, ours and five other tools', on a simulated teacher: ratios from one run (15 minutes)
 	$(BIN)/python -m bench.throughput
+
+bench-peers: $(VENV)/dev.stamp ## One bad answer, one hopeless prompt, one kill -9: what is left, here and with the other tools
+	$(BIN)/python -m bench.peers.faults
 
 lock: $(VENV)/dev.stamp ## Write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements/runtime.txt
 	$(BIN)/uv pip compile --group build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements/runtime.txt -o requirements/build.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements/runtime.txt -o requirements/dev.txt
+	for wanted in bench/peers/*/requirements.in; do $(BIN)/uv pip compile $$wanted --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o $${wanted%.in}.txt || exit 1; done
 
-.PHONY: help demo up test check fmt migration compose-test bench lock
+.PHONY: help demo up test check fmt migration compose-test bench bench-peers lock
