@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from bench.machine import heading
 from bench.peers.measure import measure
 from bench.peers.registry import PEERS, choose_peers
-from bench.throughput.cases import choose_cases, chosen, heading, table
+from bench.throughput.cases import choose_cases, chosen, table
 
 
 async def main() -> None:

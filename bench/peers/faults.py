@@ -15,6 +15,7 @@ import orjson
 
 from app.database import start_embedded
 from app.migrate import upgrade
+from bench.machine import heading
 from bench.peers.environment import NotInstalledError, prepare
 from bench.peers.fault_cases import CASES, IN_FLIGHT, LATENCY_S, LIMIT_S, SEEDS, FaultCase, Result, flags
 from bench.peers.limbeck_faults import limbeck
@@ -22,7 +23,6 @@ from bench.peers.measure import statistics
 from bench.peers.registry import PEERS, Peer, choose_peers
 from bench.peers.run import Command, ended, started, write_seeds
 from bench.simulated_vllm.answers import prompt_key
-from bench.throughput.cases import heading
 from tests.support.processes import simulated_teacher
 
 

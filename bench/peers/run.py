@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.machine import ROOT
 from bench.peers.environment import encodings
 from bench.peers.registry import Peer
-from bench.throughput.cases import ROOT
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from app.database import start_embedded
 from app.migrate import upgrade
+from bench.machine import heading
 from bench.peers.measure import measure
 from bench.peers.registry import PEERS, choose_peers
 from bench.throughput.bare import bare
-from bench.throughput.cases import Case, Measured, choose_cases, chosen, heading, table
+from bench.throughput.cases import Case, Measured, choose_cases, chosen, table
 from bench.throughput.limbeck import limbeck
 from tests.support.processes import simulated_teacher
 

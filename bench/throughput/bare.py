@@ -11,7 +11,8 @@ import aiohttp
 import orjson
 import uvloop
 
-from bench.throughput.cases import ROOT, Case, Measured
+from bench.machine import ROOT
+from bench.throughput.cases import Case, Measured
 
 
 def bare(url: str, case: Case) -> Measured:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import subprocess
-import time
 from dataclasses import dataclass
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A simulated latency, calls in flight, and seeds; `ideal` answers a second where the latency sets it."""
+    """A simulated latency, calls in flight, and seeds; `ideal` answers a second where the latency sets it.
+
+    `processes` is how many workers Limbeck runs: without latency the cores are the limit, and a user with two would run two.
+    """
 
     latency_s: float
     in_flight: int
     seeds: int
+    processes: int = 1
 
     @property
     def name(self) -> str:
@@ -31,7 +28,7 @@ class Case:
 
 
 # So many seeds that the slowest peer takes about 40 seconds here.
-CASES = (Case(0.0, 256, 4096), Case(2.0, 256, 2560), Case(2.0, 1024, 8192))
+CASES = (Case(0.0, 256, 4096, processes=2), Case(2.0, 256, 2560), Case(2.0, 1024, 8192))
 
 
 @dataclass(frozen=True)
@@ -56,16 +53,6 @@ def choose_cases(made: argparse.ArgumentParser) -> None:
 
 def chosen(names: list[str] | None) -> list[Case]:
     return [case for case in CASES if not names or case.name in names]
-
-
-def heading(command: str) -> str:
-    """The machine, the commit and the day, without which no number means anything."""
-    git = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, check=False, text=True).stdout.strip()
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    return (
-        f"{machine}, commit {commit}, {time.strftime('%Y-%m-%d')}, `{command}`; the teacher is simulated and shares the cores."
-    )
 
 
 def table(case: Case, rows: list[Measured], limit: float | None = None) -> str:

@@ -30,6 +30,7 @@ async def limbeck(dsn: str, url: str, case: Case, version: str) -> Measured:
         env = {
             "LIMBECK_DATABASE_URL": dsn,
             "LIMBECK_WORKER_MAX_IN_FLIGHT": str(case.in_flight),
+            "LIMBECK_WORKER_PROCESSES": str(case.processes),
             "LIMBECK_LOG_LEVEL": "warning",
             **simulated_env(url),
         }
@@ -41,14 +42,15 @@ async def limbeck(dsn: str, url: str, case: Case, version: str) -> Measured:
         assert view["seeds"]["done"] == case.seeds == count, view
     await database.close()
     rows = view["samples"]["accepted"]
-    return Measured("Limbeck", version, rows, float(seconds), f"worker's peak: {peak // 2**20} MB")
+    workers = "1 worker" if case.processes == 1 else f"{case.processes} worker processes"
+    return Measured("Limbeck", version, rows, float(seconds), f"{workers}, peak {peak // 2**20} MB")
 
 
 async def peak_until_done(database: Database, worker: psutil.Process) -> int:
-    """The worker's highest resident size, in bytes, until nothing is queued or leased."""
+    """The highest resident size of the worker and its processes together, in bytes, until nothing is queued or leased."""
     peak, left = 0, 1
     while left:
-        peak = max(peak, worker.memory_info().rss)
+        peak = max(peak, sum(each.memory_info().rss for each in (worker, *worker.children())))
         await asyncio.sleep(0.2)
         async with database.begin() as connection:
             left = (await connection.execute(LEFT)).scalar_one()
