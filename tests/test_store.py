@@ -19,6 +19,8 @@ from app.queue.states import LeaseKey, LeaseUpdate
 from tests.support.stack import Client
 from tests.test_queue import beat, claim
 from workers.completion import AttemptRecord, Completion, SampleRecord
+from workers.stages.deduplicate import lock_dataset
+from workers.stages.records import insert_samples
 from workers.stages.store import LINGER_S, Store
 
 ANSWER = "The quick brown fox jumps over the lazy dog while the old farmer watches from his porch and smiles at them."
@@ -161,3 +163,33 @@ async def test_several_batches_are_under_way_but_one_lease_keeps_its_order(
     view = await client.view()
     assert (view["seeds"]["done"], view["samples"]["accepted"], view["attempts"]["total"]) == (3, 4, 4)
     assert store.unwritten() == set()
+
+
+async def test_an_export_waits_for_stores_that_have_their_ids(client: Client, database: Database) -> None:
+    """Two stores that compare nothing are under way; the one with the higher id commits first; an export sees neither gap nor half."""
+    keys = await leased(client, database, 2)
+    plain = [replace(each, sample=replace(each.sample, fingerprints=())) for each in map(completion, keys) if each.sample]
+    first, second = [[(each, each.attempt, each.sample)] for each in plain if each.attempt and each.sample]
+    dataset = (keys[0].workspace_id, keys[0].dataset_id)
+    async with database.begin() as slow:
+        await lock_dataset(slow, dataset, alone=False)
+        await insert_samples(slow, first)
+        async with database.begin() as quick:
+            await lock_dataset(quick, dataset, alone=False)
+            await insert_samples(quick, second)
+        exporting = asyncio.create_task(client.export())
+        async with asyncio.timeout(10):
+            while not await _waits_for_an_advisory_lock(database):
+                await asyncio.sleep(0.01)
+        assert not exporting.done()
+    lines = await exporting
+    assert [line["meta"]["seed_id"] for line in lines] == [key.seed_id for key in keys]
+
+
+async def _waits_for_an_advisory_lock(database: Database) -> bool:
+    async with database.begin() as connection:
+        waiting = text(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return bool((await connection.execute(waiting)).scalar_one())
