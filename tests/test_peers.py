@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from bench.peers import run
 from bench.peers.registry import ALL, Peer
 from bench.peers.run import Command, ended, finished_at, started, write_seeds
+from bench.simulated_vllm import running
 
 ROWS = [
     {"instruction": "a", "output": "one"},
@@ -65,28 +67,31 @@ async def test_a_job_that_finishes_says_when(tmp_path: Path) -> None:
     """Among whatever else it prints; it sees its seeds and its settings."""
     made = command(tmp_path, "assert asked.instructions() == ['a', 'b'] and asked.resumable\nasked.finish(2)\nprint('bye')\n")
     async with started(made) as child:
-        assert await ended(child, 30) == ""
+        assert await ended(child, 30, made.url) == ""
     assert finished_at(made) is not None
 
 
 async def test_a_job_that_fails_says_so(tmp_path: Path) -> None:
     made = command(tmp_path, "raise SystemExit(3)\n")
     async with started(made) as child:
-        assert await ended(child, 30) == "ends with exit status 3"
+        assert await ended(child, 30, made.url) == "ends with exit status 3"
     assert finished_at(made) is None
 
 
-async def test_a_job_that_hangs_is_reported_and_leaves_no_process_behind(tmp_path: Path) -> None:
+async def test_a_job_that_hangs_is_reported_and_leaves_no_process_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its children are killed with it."""
+    monkeypatch.setattr(run, "QUIET_S", 0.1)
     child_code = (
         "import subprocess, sys, time\nchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
     )
     made = command(tmp_path, f"{child_code}(asked.out / 'pid').write_text(str(child.pid))\ntime.sleep(600)\n")
-    async with started(made) as child:
+    async with running() as simulated, started(made) as child:
         async with asyncio.timeout(30):
             while not (pid := (made.out / "pid").read_text() if (made.out / "pid").exists() else ""):
                 await asyncio.sleep(0.02)
-        assert (await ended(child, 0.2)).startswith("hangs")
+        assert await ended(child, 0.2, simulated.url) == "hangs after 0.2 s"
     async with asyncio.timeout(10):
         while psutil.pid_exists(int(pid)) and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE:
             await asyncio.sleep(0.02)

@@ -19,9 +19,8 @@ from bench.machine import heading
 from bench.peers.environment import NotInstalledError, prepare
 from bench.peers.fault_cases import CASES, IN_FLIGHT, LATENCY_S, LIMIT_S, SEEDS, FaultCase, Result, flags
 from bench.peers.limbeck_faults import limbeck
-from bench.peers.measure import statistics
 from bench.peers.registry import PEERS, Peer, choose_peers
-from bench.peers.run import Command, ended, started, write_seeds
+from bench.peers.run import Command, ended, started, statistics, write_seeds
 from bench.simulated_vllm.answers import prompt_key
 from tests.support.processes import simulated_teacher
 
@@ -49,7 +48,7 @@ async def suffer(peer: Peer, case: FaultCase) -> Result:
                     await half_way(url, child)
                 # `started` has killed the whole process group with SIGKILL. The same command again:
             async with started(command) as child:
-                note = await ended(child, LIMIT_S)
+                note = await ended(child, LIMIT_S, url)
             repeated = asked_again(await statistics(url))
         written = len(peer.written(command.out) & set(SEEDS))
         if (kept := peer.kept(command.out)) > written:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from bench.peers.environment import NotInstalledError, installed_version, prepare
 from bench.peers.registry import Peer
-from bench.peers.run import Command, ended, finished_at, started, write_seeds
+from bench.peers.run import Command, ended, finished_at, started, statistics, write_seeds
 from bench.throughput.cases import Case, Measured
 from tests.support.processes import simulated_teacher
 
@@ -31,7 +28,7 @@ async def measure(peer: Peer, case: Case) -> Measured:
             command = Command(peer, python, url, Path(folder) / "out", case.in_flight)
             write_seeds(command, seeds)
             async with started(command) as child:
-                note = await ended(child, LIMIT_S)
+                note = await ended(child, LIMIT_S, url)
             stats = await statistics(url)
         written = len(peer.written(command.out) & set(seeds))
         last = finished_at(command)
@@ -41,10 +38,3 @@ async def measure(peer: Peer, case: Case) -> Measured:
     if case.latency_s and not note:  # without latency the teacher answers sooner than a job can ask
         note = f"at most {stats['in_flight_peak']} in flight"
     return Measured(peer.name, installed_version(peer, python), written, seconds, note)
-
-
-async def statistics(url: str) -> dict[str, Any]:
-    """What the simulated teacher has counted."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        found: dict[str, Any] = (await http.get(f"{url}/simulated/stats")).raise_for_status().json()
-        return found

@@ -10,10 +10,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from bench.machine import ROOT
 from bench.peers.environment import encodings
 from bench.peers.registry import Peer
+
+QUIET_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -79,19 +84,32 @@ def environment(home: Path) -> dict[str, str]:
         "TELEMETRY_ENABLED": "false",  # curator
         "NEMO_TELEMETRY_ENABLED": "false",  # data-designer
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        # litellm's own limits are 1,000 connections, 500 to a host.
+        "AIOHTTP_CONNECTOR_LIMIT": "4096",
+        "AIOHTTP_CONNECTOR_LIMIT_PER_HOST": "4096",
     }
     if tables := encodings():
         made["TIKTOKEN_CACHE_DIR"] = str(tables)
     return made
 
 
-async def ended(child: asyncio.subprocess.Process, limit_s: float) -> str:
-    """ "", or how it ended otherwise than well."""
+async def ended(child: asyncio.subprocess.Process, limit_s: float, url: str) -> str:
+    """How it ended otherwise than well, or nothing. One that runs on and asks nothing more hangs."""
     try:
         status = await asyncio.wait_for(child.wait(), limit_s)
     except TimeoutError:
-        return f"hangs: still running after {limit_s:.0f} s"
+        asked = (await statistics(url))["requests"]
+        await asyncio.sleep(QUIET_S)
+        hangs = asked == (await statistics(url))["requests"]
+        return f"{'hangs' if hangs else 'is still asking'} after {limit_s:g} s"
     return f"ends with exit status {status}" if status else ""
+
+
+async def statistics(url: str) -> dict[str, Any]:
+    """What the simulated teacher has counted."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        found: dict[str, Any] = (await http.get(f"{url}/simulated/stats")).raise_for_status().json()
+        return found
 
 
 def finished_at(command: Command) -> float | None:
