@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncio
 import pytest
 
 from tests.faults.report import REPEATS, ROWS, table

@@ -6,7 +6,7 @@ event loop, for ODD_BLOCK_S; other threads run on.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import runpy
 import signal
@@ -21,7 +21,7 @@ class ClockOfAnyDatetime(type):
         return isinstance(instance, REAL_DATETIME)
 
 
-REAL_DATETIME = datetime.datetime
+REAL_DATETIME = dt.datetime
 
 
 def shift_clocks(shift_s: float) -> None:
@@ -34,11 +34,12 @@ def shift_clocks(shift_s: float) -> None:
 
         @classmethod
         def utcnow(cls) -> Any:
-            return REAL_DATETIME.fromtimestamp(real_time() + shift_s, datetime.UTC).replace(tzinfo=None)
+            return REAL_DATETIME.fromtimestamp(real_time() + shift_s, dt.UTC).replace(tzinfo=None)
 
     time.time = lambda: real_time() + shift_s
     time.time_ns = lambda: real_time_ns() + int(shift_s * 1e9)
-    datetime.datetime = Shifted  # type: ignore[misc]
+    dt.datetime = Shifted  # type: ignore[misc]
+    assert abs(dt.datetime.now(dt.UTC).timestamp() - real_time() - shift_s) < 1
 
 
 if __name__ == "__main__":

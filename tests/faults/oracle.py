@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from bench.simulated_vllm import Stats
+from bench.simulated_vllm import FaultKind, Stats
 
 SEEDS = """
     SELECT s.instruction, l.state FROM seeds s LEFT JOIN leases l USING (workspace_id, dataset_id, seed_id)
@@ -25,6 +25,8 @@ ATTEMPTS = """
     SELECT coalesce(error_class, 'ok') AS outcome, count(*) AS times
     FROM attempts JOIN datasets d USING (workspace_id, dataset_id) WHERE d.name = $1 GROUP BY 1
 """
+# Faults that spoil nothing of the answer: it was served, and is to be stored.
+WHOLE = (FaultKind.WRONG_MODEL, FaultKind.CLOSE_KEEPALIVE)
 FINAL = ("done", "failed", "cancelled")
 
 
@@ -74,7 +76,8 @@ async def judge(
     assert not undone, f"seeds that are not done though nothing is wrong with them: {undone[:5]}"
 
     attempts = Counter({row["outcome"]: row["times"] for row in await connection.fetch(ATTEMPTS, name)})
-    unstored = served.completed - attempts["ok"] - attempts["stale_lease"]
+    answers = served.completed + sum(served.by_fault[kind.value] for kind in WHOLE)
+    unstored = answers - attempts["ok"] - attempts["stale_lease"]
     assert unstored >= 0, f"{-unstored} more answers are stored than were served"
     assert unstored <= explained, f"{unstored} served answers are not stored; the faults explain {explained}"
     return Finding(

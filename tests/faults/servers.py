@@ -90,7 +90,7 @@ async def small_disk(folder: Path, size_mb: int) -> AsyncIterator[Path]:
     Raises:
         PermissionError: this process may not mount; the words say why.
     """
-    folder.mkdir()
+    await asyncio.to_thread(folder.mkdir)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "limbeck-faults", str(folder)]
     mounted = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     if mounted.returncode:

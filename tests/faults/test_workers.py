@@ -33,48 +33,55 @@ async def test_kill_9_with_200_calls_in_flight(dsn: str, repeat: int) -> None:
 
 async def test_kill_9_between_the_reply_and_the_commit(dsn: str, repeat: int) -> None:
     """The replies are in, the store's transaction is open: all of it is generated anew, nothing is stored twice."""
-    async with staged(dsn, Behaviour(latency_s=0.3), seeds=300) as scene:
-        async with scene.worker(LIMBECK_WORKER_MAX_IN_FLIGHT="16") as doomed, scene.worker():
-            await scene.done(20)
-            async with scene.connection() as connection:
-                async with connection.transaction():
-                    await connection.execute(STORE_LOCK)
-                    served = scene.teacher.stats.completed
-                    await scene.until(lambda: scene.teacher.stats.completed >= served + 40)
-                    await scene.wait_for("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-                    held = await scene.kill(doomed)
-            await scene.fault_ended(held)
-            finding = await scene.verdict("kill -9 between reply and COMMIT, store waiting for its lock")
+    async with (
+        staged(dsn, Behaviour(latency_s=0.3), seeds=300) as scene,
+        scene.worker(LIMBECK_WORKER_MAX_IN_FLIGHT="16") as doomed,
+        scene.worker(),
+    ):
+        await scene.done(20)
+        async with scene.connection() as connection, connection.transaction():
+            await connection.execute(STORE_LOCK)
+            served = scene.teacher.stats.completed
+            await scene.until(lambda: scene.teacher.stats.completed >= served + 40)
+            await scene.wait_for("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            held = await scene.kill(doomed)
+        await scene.fault_ended(held)
+        finding = await scene.verdict("kill -9 between reply and COMMIT, store waiting for its lock")
     assert finding.served_not_stored > 0
 
 
 async def test_sigstop_for_two_leases_then_sigcont(dsn: str, repeat: int) -> None:
     """Its seeds are taken over meanwhile; what it then brings is fenced, and counted as `stale_lease` to the last call."""
-    async with staged(dsn, Behaviour(latency_s=0.5, jitter_s=0.3), seeds=200) as scene:
-        async with scene.worker() as paused, scene.worker():
-            await scene.done(20)
-            stop(paused)
-            held = await scene.held_by(paused)
-            await asyncio.sleep(2 * LEASE_S)
-            paused.send_signal(signal.SIGCONT)
-            await scene.fault_ended(held)
-            await scene.wait_for("SELECT count(*) FROM attempts WHERE error_class = 'stale_lease'")
-            finding = await scene.verdict("SIGSTOP for two leases, then SIGCONT")
+    async with (
+        staged(dsn, Behaviour(latency_s=0.5, jitter_s=0.3), seeds=200) as scene,
+        scene.worker() as paused,
+        scene.worker(),
+    ):
+        await scene.done(20)
+        stop(paused)
+        await scene.fault_ended(await scene.held_by(paused))
+        await asyncio.sleep(2 * LEASE_S)
+        paused.send_signal(signal.SIGCONT)
+        await scene.wait_for("SELECT count(*) FROM attempts WHERE error_class = 'stale_lease'")
+        finding = await scene.verdict("SIGSTOP for two leases, then SIGCONT")
     assert finding.wasted == finding.attempts["stale_lease"] > 0
 
 
 @pytest.mark.parametrize(("drain_s", "case"), [("10", "long enough"), ("0.2", "too short")])
 async def test_sigterm_with_calls_in_flight(dsn: str, repeat: int, drain_s: str, case: str) -> None:
     """Drained: no call is repeated. Out of time: given back at once, uncharged, with no lease to wait for."""
-    async with staged(dsn, Behaviour(latency_s=0.8, jitter_s=0.7), seeds=200) as scene:
-        async with scene.worker(LIMBECK_DRAIN_S=drain_s) as leaving, scene.worker():
-            await scene.done(10)
-            await scene.wait_for("SELECT in_flight >= 20 FROM workers WHERE name LIKE '%:' || $1", str(leaving.pid))
-            held = await scene.held_by(leaving)
-            await scene.end(leaving)
-            async with scene.connection() as connection:
-                assert await connection.fetchval("SELECT count(*) FROM workers") == 1
-            finding = await scene.verdict(f"SIGTERM, drain time {case}")
+    async with (
+        staged(dsn, Behaviour(latency_s=0.8, jitter_s=0.7), seeds=200) as scene,
+        scene.worker(LIMBECK_DRAIN_S=drain_s) as leaving,
+        scene.worker(),
+    ):
+        await scene.done(10)
+        await scene.wait_for("SELECT in_flight >= 20 FROM workers WHERE name LIKE '%:' || $1", str(leaving.pid))
+        held = await scene.held_by(leaving)
+        await scene.end(leaving)
+        async with scene.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM workers") == 1
+        finding = await scene.verdict(f"SIGTERM, drain time {case}")
     assert finding.wasted <= (0 if drain_s == "10" else len(held))
     assert finding.served_not_stored == 0 or drain_s == "0.2"
 
@@ -121,7 +128,8 @@ async def test_clocks_two_hours_off(dsn: str, repeat: int) -> None:
     assert finding.wasted == 0
 
 
-async def test_a_killed_worker_takes_nobodys_clock_for_dead(dsn: str, repeat: int) -> None:
+@pytest.mark.long
+async def test_a_dead_workers_seeds_are_taken_over_by_one_whose_clock_is_ahead(dsn: str, repeat: int) -> None:
     """Rescue by a worker whose clock is two hours ahead takes the dead one's seeds, and not the living one's."""
     async with staged(dsn, Behaviour(latency_s=0.4), seeds=200) as scene:
         ahead = scene.worker(module=("tests.faults.odd_worker",), ODD_CLOCK_S="7200")
