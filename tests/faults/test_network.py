@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from app.database import Database
 from bench.simulated_vllm import Behaviour
 from tests.faults.proxy import CommitTrap, PostgresProxy, Proxy
 from tests.faults.scene import staged
 from tests.faults.servers import Postgres
+from workers.heartbeat import Heartbeat
 
 STORES, CLAIMS = b"INSERT INTO samples", b"lease_token = gen_random_uuid()"
 
@@ -75,6 +78,23 @@ async def test_postgres_falls_silent_for_two_leases(
         finding = await scene.verdict("Postgres silent to one worker for two leases")
     assert finding.wasted == finding.attempts["stale_lease"]
     assert held
+
+
+async def test_a_worker_whose_beats_hang_calls_nobody_dead(postgres: Postgres, proxy: PostgresProxy, name: str) -> None:
+    """While its heartbeat waits on a silent connection it has not beaten, however long ago it began to."""
+    database = Database(postgres.dsn(name, port=proxy.port))
+    heartbeat = Heartbeat(database, uuid.uuid4(), lease_s=1.5, interval_s=0.1, in_flight=lambda: 0)
+    assert await heartbeat.start(asyncio.Event())
+    async with asyncio.timeout(10):
+        while heartbeat.steady_for_s() < 1.5:
+            await asyncio.sleep(0.02)
+    proxy.silence(new_ones_too=True)
+    async with asyncio.timeout(2):
+        while heartbeat.steady_for_s() > 0:
+            await asyncio.sleep(0.02)
+    proxy.cut()
+    await asyncio.to_thread(heartbeat.stop)
+    await database.close()
 
 
 async def test_the_teacher_falls_silent(dsn: str, tmp_path: Path, repeat: int) -> None:
