@@ -97,6 +97,20 @@ async def test_a_worker_whose_beats_hang_calls_nobody_dead(postgres: Postgres, p
     await database.close()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_old_connections_to_postgres_never_answer_again(
+    postgres: Postgres, proxy: PostgresProxy, name: str, dsn: str, repeat: int
+) -> None:
+    """As behind a firewall that forgot them: only new ones work. The only worker finds out by itself, within 30 s."""
+    async with staged(dsn, Behaviour(latency_s=0.3), seeds=300) as scene, scene.worker(dsn=postgres.dsn(name, port=proxy.port)):
+        await scene.done(20)
+        proxy.silence(new_ones_too=False)
+        await scene.fault_ended(patience_s=45)
+        finding = await scene.verdict("Postgres silent for ever on the connections there were", patience_s=60)
+    assert finding.wasted == 0
+
+
 async def test_the_teacher_falls_silent(dsn: str, tmp_path: Path, repeat: int) -> None:
     """Calls in flight time out, and are made again when it speaks; no seed fails."""
     async with (
