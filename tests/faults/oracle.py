@@ -25,8 +25,16 @@ ATTEMPTS = """
     SELECT coalesce(error_class, 'ok') AS outcome, count(*) AS times
     FROM attempts JOIN datasets d USING (workspace_id, dataset_id) WHERE d.name = $1 GROUP BY 1
 """
+# What counts against the dataset's limits is kept beside the rows that it counts.
+DRIFT = """
+    SELECT p.attempts - (SELECT count(*) FROM attempts a WHERE a.dataset_id = p.dataset_id) AS attempts,
+           p.accepted - (SELECT count(*) FROM samples s WHERE s.dataset_id = p.dataset_id AND verdict = 'accepted') AS accepted,
+           p.tokens - (SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) FROM attempts a
+                       WHERE a.dataset_id = p.dataset_id) AS tokens
+    FROM spending p JOIN datasets d USING (workspace_id, dataset_id) WHERE d.name = $1
+"""
 # Faults that spoil nothing of the answer: it was served, and is to be stored.
-WHOLE = (FaultKind.WRONG_MODEL, FaultKind.CLOSE_KEEPALIVE)
+WHOLE = (FaultKind.CLOSE_KEEPALIVE,)
 FINAL = ("done", "failed", "cancelled")
 
 
@@ -74,6 +82,10 @@ async def judge(
     assert not missing, f"{len(missing)} of {len(wanted)} samples are lost: {sorted(missing)[:5]}"
     undone = [row["instruction"] for row in rows if row["state"] != "done" and row["instruction"] not in blamed]
     assert not undone, f"seeds that are not done though nothing is wrong with them: {undone[:5]}"
+
+    drift = await connection.fetchrow(DRIFT, name)
+    assert drift is not None
+    assert not any(drift.values()), f"what was spent is not what is stored: {dict(drift)}"
 
     attempts = Counter({row["outcome"]: row["times"] for row in await connection.fetch(ATTEMPTS, name)})
     answers = served.completed + sum(served.by_fault[kind.value] for kind in WHOLE)

@@ -196,6 +196,8 @@ async def staged(dsn: str, behaviour: Behaviour, *, seeds: int, **recipe: Any) -
     database = Database(dsn)
     async with running(behaviour) as teacher, serving(database, teachers_of(teacher)) as client:
         await client.create("d", **recipe)
+        # A limit that nothing reaches: what counts against it is judged, too.
+        assert (await client.http.patch("/v1/datasets/d", json={"target_accepted": 1_000_000})).status_code == 200
         async with Watch.over(client) as watch:
             scene = Scene(dsn, client, teacher, watch, samples_per_seed=recipe.get("samples_per_seed", 1))
             await scene.push(seeds)

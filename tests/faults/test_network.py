@@ -31,7 +31,7 @@ async def test_the_acknowledgement_of_a_commit_is_lost(
     postgres: Postgres, proxy: PostgresProxy, name: str, dsn: str, repeat: int, statement: bytes, what: str
 ) -> None:
     """Five times: Postgres has committed, the worker only sees a broken connection. No call is repeated."""
-    async with staged(dsn, Behaviour(latency_s=0.2), seeds=250) as scene, scene.worker(dsn=postgres.dsn(name, port=proxy.port)):
+    async with staged(dsn, Behaviour(latency_s=0.4), seeds=350) as scene, scene.worker(dsn=postgres.dsn(name, port=proxy.port)):
         await scene.done(20)
         proxy.trap = CommitTrap(statement, passes=True, times=5)
         await scene.until(lambda: proxy.commits_seen == 5)

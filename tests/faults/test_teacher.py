@@ -83,6 +83,7 @@ async def test_every_fault_at_once(dsn: str, tmp_path: Path, repeat: int) -> Non
         "connection_lost": 4,  # RST before the answer, and in the middle of it
         "bad_reply": 8,  # cut JSON, 50 MB, HTML, no choices
         "aborted": 2,
+        "wrong_model": 2,
     }
     assert finding.calls == finding.attempts.total()
 
