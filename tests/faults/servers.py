@@ -19,7 +19,7 @@ from app.cli.children import free_port
 from app.migrate import upgrade
 
 NUMBERS = itertools.count(1)
-MAX_CONNECTIONS = 60
+MAX_CONNECTIONS = 120
 
 
 class Postgres:

@@ -52,7 +52,7 @@ async def test_twenty_workers(dsn: str) -> None:
 
 async def test_workers_are_killed_again_and_again(dsn: str, repeat: int) -> None:
     """One of three dies every second, in the middle of whatever it does, and is started anew; twelve deaths."""
-    async with staged(dsn, Behaviour(latency_s=0.5, jitter_s=0.5), seeds=1200) as scene, contextlib.AsyncExitStack() as stack:
+    async with staged(dsn, Behaviour(latency_s=1.0, jitter_s=1.0), seeds=2500) as scene, contextlib.AsyncExitStack() as stack:
         living = [await start(scene, stack) for _ in range(3)]
         await scene.done(20)
         held: set[int] = set()
