@@ -47,6 +47,9 @@ migration: $(VENV)/dev.stamp ## A new migration from the models: make migration 
 compose-test: $(VENV)/dev.stamp ## Build the image, run docker-compose.yml with a teacher on this host, and clean up
 	$(BIN)/python -m tests.compose.drive
 
+faults: $(VENV)/dev.stamp ## Everything that can go wrong, the long cases too, three times each; ends in a table (20 minutes)
+	FAULT_REPEATS=$${FAULT_REPEATS:-3} $(BIN)/python -m pytest tests/faults -m "" --timeout=300
+
 bench: $(VENV)/dev.stamp ## Whole jobs, ours and five other tools', on a simulated teacher: ratios from one run (15 minutes)
 	$(BIN)/python -m bench.throughput
 
@@ -59,4 +62,4 @@ lock: $(VENV)/dev.stamp ## Write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements/runtime.txt -o requirements/dev.txt
 	for wanted in bench/peers/*/requirements.in; do $(BIN)/uv pip compile $$wanted --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o $${wanted%.in}.txt || exit 1; done
 
-.PHONY: help demo up test check fmt migration compose-test bench bench-peers lock
+.PHONY: help demo up test check fmt migration compose-test faults bench bench-peers lock

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 120
+# A connection that a firewall forgot never answers, and while a worker waits on it, its heartbeat, on a new
+# one, keeps its leases from everybody else. Nothing that a worker asks takes this long, and all of it can be repeated.
+LOOKUP_TIMEOUT_S = 30
 
 
 # A prepared statement keeps the plan it was given, and a plan made while a table was empty may scan
@@ -93,7 +96,7 @@ class Database:
         return await asyncpg.connect(
             self.dsn,
             timeout=CONNECT_TIMEOUT_S,
-            command_timeout=COMMAND_TIMEOUT_S,
+            command_timeout=LOOKUP_TIMEOUT_S if self._lookups else COMMAND_TIMEOUT_S,
             server_settings={"application_name": self._application_name},
         )
 

@@ -46,6 +46,7 @@ class Heartbeat:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self.lease_s = lease_s
         self._interval_s = interval_s
+        self._timeout_s = min(BEAT_TIMEOUT_S, lease_s / 3)  # so that there is time for another within the lease
         self._in_flight = in_flight
         self._status = status
         self._stop = threading.Event()
@@ -69,8 +70,14 @@ class Heartbeat:
         return self._beaten.is_set() and not stop.is_set()
 
     def steady_for_s(self) -> float:
-        """How long this worker has beaten without a miss or a gap; 0 before the first beat."""
-        return time.monotonic() - self._steady_since if self._steady_since is not None else 0.0
+        """How long this worker has beaten without a miss or a gap; 0 before the first beat.
+
+        A beat that hangs, on a connection that no longer answers, is a gap too once it has lasted for a lease.
+        """
+        now = time.monotonic()
+        if self._steady_since is None or self._last_beat is None or now - self._last_beat > self.lease_s:
+            return 0.0
+        return now - self._steady_since
 
     async def tick(self) -> None:
         """Run on the event loop that is to be watched."""
@@ -100,7 +107,7 @@ class Heartbeat:
                     self._steady_since = None  # stopped and continued, perhaps: others may have been taken for dead
                 status = orjson.dumps(self._status()).decode()
                 values = (self._worker_id, self._name, self.lease_s, self._in_flight(), lag_s, status)
-                await connection.execute(BEAT, *values, timeout=BEAT_TIMEOUT_S)
+                await connection.execute(BEAT, *values, timeout=self._timeout_s)
                 self._last_beat = time.monotonic()
                 self._steady_since = self._steady_since or self._last_beat
                 if self._loop is not None and not self._loop.is_closed():
