@@ -50,8 +50,13 @@ compose-test: $(VENV)/dev.stamp ## Build the image, run docker-compose.yml with 
 faults: $(VENV)/dev.stamp ## Everything that can go wrong, the long cases too, three times each; ends in a table (20 minutes)
 	FAULT_REPEATS=$${FAULT_REPEATS:-3} $(BIN)/python -m pytest tests/faults -m "" --timeout=300
 
-bench: $(VENV)/dev.stamp ## Whole jobs, ours and five other tools', on a simulated teacher: ratios from one run (15 minutes)
+bench: $(VENV)/dev.stamp ## All figures of docs/benchmarks.md: ratios from one run, other tools beside us (an hour)
 	$(BIN)/python -m bench.throughput
+	$(BIN)/python -m bench.concurrency
+	$(BIN)/python -m bench.queue rates
+	$(BIN)/python -m bench.queue sizes
+	$(BIN)/python -m bench.ingest
+	$(BIN)/python -m bench.real_vllm
 
 bench-peers: $(VENV)/dev.stamp ## One bad answer, one hopeless prompt, one kill -9: what is left, here and with the other tools
 	$(BIN)/python -m bench.peers.faults
