@@ -51,7 +51,12 @@ def bare(dsn: str, count: int) -> float:
 async def limbeck(dsn: str, server: psutil.Process, file: Path, marks: list[int], count: int) -> Result:
     """Upload the file through the API, started as a user starts it; what it stored is counted in the database."""
     port = free_port()
-    env = {"LIMBECK_DATABASE_URL": dsn, "LIMBECK_PORT": str(port), "LIMBECK_ADMIN_KEY": KEY, **simulated_env("http://127.0.0.1:9")}
+    env = {
+        "LIMBECK_DATABASE_URL": dsn,
+        "LIMBECK_PORT": str(port),
+        "LIMBECK_ADMIN_KEY": KEY,
+        **simulated_env("http://127.0.0.1:9"),
+    }
     headers = {"Authorization": f"Bearer {KEY}"}
     async with process("app.cli.main", "api", **env) as api:
         await create(port, headers)
@@ -113,7 +118,9 @@ async def main(count: int) -> bool:
         after = await asyncio.to_thread(bare, dsn, count)
     limit = count / min(before, after)
     ratio = count / result.seconds / limit
-    print("| bare COPY rows/s | Limbeck rows/s | of bare | API MiB, peak | grown after 50,000 rows | API CPU s | Postgres CPU s |")
+    print(
+        "| bare COPY rows/s | Limbeck rows/s | of bare | API MiB, peak | grown after 50,000 rows | API CPU s | Postgres CPU s |"
+    )
     print("|---|---|---|---|---|---|---|")
     print(
         f"| {count / before:.0f}, {count / after:.0f} | {count / result.seconds:.0f} | {ratio:.1%} | {result.peak / MIB:.0f} |"

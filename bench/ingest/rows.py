@@ -9,20 +9,19 @@ from typing import Any
 
 import orjson
 
-WORDS = (
-    "amber basin candle drift ember fallow garden harbour inlet juniper kettle lantern meadow narrow orchard pebble quarry river"
-    " saddle timber upland valley willow yonder copper still vapour retort alembic distil spirit of the and a to in on with for"
-).split()
-ACCENTED = "déjà naïve Übung señal garçon façade".split()
+CONSONANTS, VOWELS = "bcdfghklmnprstvw", "aeiou"
+# "bab", "bac", … and the like: 1,280 words of three letters, and some that are not ASCII.
+WORDS = [first + vowel + last for first in CONSONANTS for vowel in VOWELS for last in CONSONANTS]
+ACCENTED = ["déjà", "naïve", "Übung", "señal", "garçon", "façade"]
 PARAGRAPHS = 4096
-WORDS_EACH = 52
+WORDS_EACH = 78
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:
     """The same `count` seeds at every call."""
     chance = random.Random(7)
     paragraphs = [
-        " ".join(chance.choices(WORDS if number % 8 else WORDS + ACCENTED * 3, k=WORDS_EACH)) for number in range(PARAGRAPHS)
+        " ".join(chance.choices(WORDS if number % 8 else WORDS + ACCENTED * 30, k=WORDS_EACH)) for number in range(PARAGRAPHS)
     ]
     for number in range(count):
         place = number * 7919
