@@ -17,6 +17,7 @@ from app.exports.endpoints import router as exports
 from app.limits import BodyLimit
 from app.samples.endpoints import router as samples
 from app.seeds.endpoints import router as seeds
+from app.seeds.storing import Turns
 from app.settings import Settings
 from app.teachers.config import load_teachers
 from app.teachers.endpoints import router as teachers
@@ -44,6 +45,7 @@ def create_app(settings: Settings, *, dsn: str | None = None) -> FastAPI:
     )
     api.state.admin_key = read_admin_key(settings)
     api.state.teachers = load_teachers(settings)
+    api.state.turns = Turns()
     for router in (datasets, seeds, samples, exports, teachers, health.router, metrics.router):
         api.include_router(router)
     problems.install(api)

@@ -84,10 +84,10 @@ class SeedRepository:
         self._connection = connection
         self._dataset = {"workspace_id": workspace_id, "dataset_id": dataset_id}
 
-    def _own_hash(self, seed: ParsedSeed) -> bytes:
-        """The seed's content hash within this dataset."""
+    def _own_hashes(self, seeds: Sequence[ParsedSeed]) -> list[bytes]:
+        """The seeds' content hashes within this dataset."""
         salt = self._dataset["dataset_id"].to_bytes(8, "little")
-        return hashlib.blake2b(seed.content_hash, digest_size=16, key=salt).digest()
+        return [hashlib.blake2b(seed.content_hash, digest_size=16, key=salt).digest() for seed in seeds]
 
     async def enqueue(self, upload_id: int, seeds: Sequence[ParsedSeed]) -> int | None:
         """Store and queue what is new; returns how many. None: the dataset is gone or cancelled."""
@@ -98,7 +98,7 @@ class SeedRepository:
                 {
                     **self._dataset,
                     "upload_id": upload_id,
-                    "hashes": [self._own_hash(seed) for seed in seeds],
+                    "hashes": self._own_hashes(seeds),
                     "instructions": [seed.instruction for seed in seeds],
                     "inputs": [seed.input for seed in seeds],
                     "references": [seed.reference for seed in seeds],
@@ -116,7 +116,7 @@ class SeedRepository:
             {
                 **self._dataset,
                 "upload_id": upload_id,
-                "hashes": [self._own_hash(seed) for seed in seeds],
+                "hashes": self._own_hashes(seeds),
                 "lines": [seed.line for seed in seeds],
             },
         )
