@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import warnings
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -36,6 +37,10 @@ LOOKUP_TIMEOUT_S = 30
 # ANALYZE (seen: 120 s for one look-up). SET LOCAL, so that it holds behind PgBouncer too; in one
 # round trip with BEGIN.
 BEGIN_LOOKUPS = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
+# A worker that is cut off must not hold its locks until the network notices: the server ends a transaction
+# whose client is silent for so long between two statements.
+BEGIN_LOOKUPS += "; SET LOCAL idle_in_transaction_session_timeout = '15s'"
+ROLLBACK_TIMEOUT_S = 5
 
 
 class HotStatement:
@@ -113,8 +118,8 @@ class Database:
                 await driver.execute(BEGIN_LOOKUPS)
                 yield connection
                 await driver.execute("COMMIT")
-            except BaseException:
-                await _roll_back(connection, driver)
+            except BaseException as exc:
+                await _give_up(connection, driver, exc)
                 raise
 
     @asynccontextmanager
@@ -131,18 +136,26 @@ class Database:
 def _refuse_closed(connection: DBAPIConnection, *_: object) -> None:
     """The pool then opens another one."""
     driver: Any = connection.driver_connection
-    if driver.is_closed():
+    if driver is None or driver.is_closed():
         raise DisconnectionError
 
 
-async def _roll_back(connection: AsyncConnection, driver: Any) -> None:  # noqa: ANN401 -- asyncpg has no types
-    """A connection that cannot even be rolled back is not used again."""
-    try:
-        if driver.is_in_transaction():
-            await driver.execute("ROLLBACK")
-    except BaseException:
+async def _give_up(connection: AsyncConnection, driver: Any, exc: BaseException) -> None:  # noqa: ANN401 -- asyncpg has no types
+    """End the transaction that `exc` ended; raises nothing of its own, so that a cancellation stays one.
+
+    What was cancelled or timed out may still be under way on the server, and asyncpg knows the state only from before it:
+    such a connection is closed rather than used again.
+    """
+    unfinished = not isinstance(exc, Exception) or isinstance(exc, TimeoutError | OSError | asyncpg.InterfaceError)
+    if not unfinished:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(ROLLBACK_TIMEOUT_S):
+                if driver.is_in_transaction():
+                    await driver.execute("ROLLBACK")
+            return
+    driver.terminate()
+    with contextlib.suppress(Exception):
         await connection.invalidate()
-        raise
 
 
 def start_embedded(data_dir: Path) -> str:

@@ -32,9 +32,9 @@ class Claiming:
         pools: Mapping[str, TeacherPool],
         hands: Hands,
         recipes: Recipes,
-        unwritten: Callable[[], int],
+        unwritten: Callable[[DatasetId], int],
     ) -> None:
-        """`unwritten` tells how many completions wait to be stored."""
+        """`unwritten` tells how many of a dataset's completions wait to be stored."""
         self._database = database
         self._worker_id = worker_id
         self._pools = pools
@@ -73,9 +73,10 @@ class Claiming:
             self._runnable = await QueueRepository(connection).runnable()
         self._looked_at = time.monotonic()
         # What is held, or not yet written, is not yet counted against a limit; nor is what is claimed until the next look.
-        unwritten = self._unwritten()
         self._wanted = {
-            _key(d): d.left - self._hands.of_dataset(_key(d)) - unwritten for d in self._runnable if d.left is not None
+            _key(d): d.left - self._hands.of_dataset(_key(d)) - self._unwritten(_key(d))
+            for d in self._runnable
+            if d.left is not None
         }
 
     async def _claim(self, dataset: RunnableDataset, places: int) -> list[LeasedSeed]:

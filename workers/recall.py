@@ -28,7 +28,7 @@ async def recall_stopped(database: Database, hands: Hands, pools: Iterable[Teach
         except Exception as exc:  # noqa: BLE001 -- the next round looks again
             logger.info("recall_skipped", error=repr(exc)[:200])
             continue
-        for dataset in stopped:
-            calls = sum(pool.recall(dataset) for pool in pools)
+        for dataset, paid_for in stopped.items():
+            calls = sum(pool.recall(dataset, waiting_only=paid_for) for pool in pools)
             if calls:
                 logger.info("calls_recalled", dataset_id=dataset[1], calls=calls)

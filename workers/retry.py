@@ -38,9 +38,11 @@ def resolves(recipe: Recipe, reject: Reject | None) -> bool:
 
 def settle(recipe: Recipe, seed: LeasedSeed, open_samples: Sequence[int], failures: Sequence[Failure]) -> LeaseUpdate:
     """What becomes of a seed once every sample that the lease asked for has been tried."""
-    still_open = tuple(open_samples)
-    if not still_open:
+    if not open_samples:
         return LeaseUpdate("done", ())
+    # A seed of which nothing is settled is left as it came: a later recipe revision may ask for another number.
+    untouched = seed.open_samples is None and len(open_samples) == recipe.samples_per_seed
+    still_open = None if untouched else tuple(open_samples)
     for failure in failures:
         if not isinstance(failure, TeacherFault | PassingFault | Recalled):
             return _failed(still_open, failure)
@@ -61,11 +63,11 @@ def backoff_s(setbacks: int) -> float:
     return min(LONGEST_BACKOFF_S, 2.0**setbacks) * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
 
 
-def _failed(still_open: tuple[int, ...], failure: Failure) -> LeaseUpdate:
+def _failed(still_open: tuple[int, ...] | None, failure: Failure) -> LeaseUpdate:
     return LeaseUpdate("failed", still_open, error_class=failure.error_class, error_text=storable(str(failure)))
 
 
-def _again(still_open: tuple[int, ...], failure: Failure, *, delay_s: float, setback: bool) -> LeaseUpdate:
+def _again(still_open: tuple[int, ...] | None, failure: Failure, *, delay_s: float, setback: bool) -> LeaseUpdate:
     return LeaseUpdate(
         "queued",
         still_open,

@@ -31,6 +31,7 @@ from workers.teacher.pool import TeacherPool
 
 logger = get_logger(__name__)
 POLL_S = 0.5
+STOPPING_S = 15.0
 
 
 class Worker:
@@ -58,9 +59,7 @@ class Worker:
         self._hands = Hands(self._look_for_room)
         self._recipes = Recipes(database)
         self.store = Store(database, capacity=max_in_flight * 4)
-        self._claiming = Claiming(
-            database, self.worker_id, self.pools, self._hands, self._recipes, lambda: len(self.store.unwritten())
-        )
+        self._claiming = Claiming(database, self.worker_id, self.pools, self._hands, self._recipes, self.store.backlog)
         self._heartbeat = Heartbeat(
             database,
             self.worker_id,
@@ -103,7 +102,7 @@ class Worker:
             finally:
                 for task in background:
                     task.cancel()
-                await asyncio.gather(*background, return_exceptions=True)
+                await asyncio.wait(background, timeout=STOPPING_S)
                 await asyncio.to_thread(self._heartbeat.stop)
             await self._leave()
 
@@ -127,8 +126,8 @@ class Worker:
                 await self._reconcile()
                 # Nothing may fail between the claim's commit and the tasks' start; should it, `_reconcile` gives back.
                 for dataset, seed in await self._claiming.next():
-                    await self._start(dataset, seed)
                     claimed = True
+                    await self._start(dataset, seed)
             except Exception as exc:  # noqa: BLE001 -- the database is away: wait for it
                 logger.warning("claim_failed", error=repr(exc)[:300])
             if not claimed:
@@ -138,6 +137,9 @@ class Worker:
     async def _start(self, dataset: RunnableDataset, seed: LeasedSeed) -> None:
         recipe = await self._recipes.get(dataset.workspace_id, dataset.dataset_id, seed.recipe_revision)
         teacher = recipe.teacher or "default"
+        if teacher not in self.pools:  # the recipe changed since we looked; `_reconcile` gives the seed back
+            logger.warning("teacher_unknown_here", teacher=teacher, dataset_id=dataset.dataset_id)
+            return
         key = (dataset.workspace_id, dataset.dataset_id)
         generate = partial(self.pools[teacher].generate, group=key, affinity=seed.key.seed_id)
         samples = recipe.samples_per_seed if seed.open_samples is None else len(seed.open_samples)
@@ -157,6 +159,8 @@ class Worker:
     async def _drain(self) -> None:
         """Let what is in flight finish, up to `drain_s`; the rest is given back by `_leave`."""
         logger.info("draining", seeds=len(self._hands), in_flight=self.in_flight, limit_s=self._drain_s)
+        for pool in self.pools.values():
+            pool.recall_waiting()  # what the teacher does not have yet is not asked of it any more
         await self._hands.drain(self._drain_s)
         try:
             await asyncio.wait_for(self.store.flush(), timeout=max(self._drain_s, 10.0))

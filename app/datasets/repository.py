@@ -28,7 +28,10 @@ SELECT_ONE = text("""
     FROM datasets d JOIN recipes r USING (workspace_id, dataset_id)
     WHERE d.workspace_id = :workspace_id AND d.name = :name AND r.revision = d.recipe_revision
 """)
-SELECT_ONE_LOCKED = text(f"{SELECT_ONE.text} FOR UPDATE OF d")
+# Claims and uploads hold this lock shared while they rely on a dataset's state. It queues fairly, which row locks
+# do not: whoever changes the state waits for those before, and those after wait for it.
+LOCK_STATE = text("SELECT pg_advisory_xact_lock(CAST(:dataset_id AS bigint))")
+LOCK_ROW = text("SELECT FROM datasets WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id FOR UPDATE")
 SELECT_PAGE = text("""
     SELECT d.dataset_id, d.name, d.state, d.created_at, r.hash AS recipe_hash,
            (SELECT coalesce(json_object_agg(state, n), '{}')::text
@@ -161,8 +164,14 @@ class DatasetRepository:
 
     async def find(self, workspace_id: int, name: str, *, for_update: bool = False) -> DatasetRow | None:
         """The dataset of that name, locked if it is to be changed."""
-        statement = SELECT_ONE_LOCKED if for_update else SELECT_ONE
-        row = (await self._connection.execute(statement, {"workspace_id": workspace_id, "name": name})).mappings().first()
+        named = {"workspace_id": workspace_id, "name": name}
+        row = (await self._connection.execute(SELECT_ONE, named)).mappings().first()
+        if row is not None and for_update:
+            key = {"workspace_id": workspace_id, "dataset_id": row["dataset_id"]}
+            await self._connection.execute(LOCK_STATE, {"dataset_id": row["dataset_id"]})
+            await self._connection.execute(LOCK_ROW, key)
+            # As whoever was waited for has left it.
+            row = (await self._connection.execute(SELECT_ONE, named)).mappings().first()
         return None if row is None else DatasetRow(**{**row, "recipe": orjson.loads(row["recipe"])})
 
     async def page(self, workspace_id: int, after: int, size: int) -> Sequence[RowMapping]:
@@ -181,6 +190,7 @@ class DatasetRepository:
 
     async def set_state(self, dataset: DatasetRow, state: str) -> bool:
         """False if the dataset is cancelled, which is for good."""
+        await self._connection.execute(LOCK_STATE, {"dataset_id": dataset.dataset_id})
         parameters = {"workspace_id": dataset.workspace_id, "dataset_id": dataset.dataset_id, "state": state}
         return (await self._connection.execute(SET_STATE, parameters)).rowcount == 1
 

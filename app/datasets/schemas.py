@@ -19,7 +19,7 @@ DatasetName = Annotated[
 DatasetState = Literal["running", "paused", "cancelled", "idle"]
 
 
-Limit = Annotated[int, Field(ge=1, le=10**15)]
+Limit = Annotated[int, Field(strict=True, ge=1, le=10**15)]
 Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
@@ -34,7 +34,7 @@ class Budget(BaseModel):
 
     attempts: Limit | None = None
     tokens: Limit | None = None
-    wall_s: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    wall_s: Annotated[int, Field(strict=True, ge=1, le=10**9)] | None = None
 
 
 class CreateDataset(BaseModel):
@@ -59,7 +59,7 @@ class ChangeDataset(BaseModel):
 
     weight: Weight = 1.0
     target_accepted: Limit | None = None
-    budget: Budget = Budget()
+    budget: Budget | None = None
 
 
 class Requeue(BaseModel):

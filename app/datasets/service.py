@@ -57,7 +57,9 @@ class DatasetService:
         async with self._database.begin() as connection:
             dataset = await find_dataset(DatasetRepository(connection), self._workspace_id, name, for_update=True)
             budget = show_budget(dataset)
-            if "budget" in given:
+            if "budget" in given and request.budget is None:
+                budget = Budget()
+            elif request.budget is not None:
                 budget = budget.model_copy(update=request.budget.model_dump(include=request.budget.model_fields_set))
             limits = _limits(
                 request.weight if "weight" in given else dataset.weight,

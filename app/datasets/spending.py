@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import HotStatement
-from app.datasets.repository import Limits
+from app.datasets.repository import LOCK_STATE, Limits
 from app.samples.repository import LOCK_STORES
 
 DatasetId = tuple[int, int]
@@ -55,19 +55,18 @@ REACHED = """
          THEN format('budget: its %s seconds are over', d.budget_wall_s)
     END
 """
-# SKIP LOCKED: a dataset whose row is locked by a claim, or by another worker that does the same, is seen to a second later.
-PAUSE_REACHED = text(f"""
-    WITH reached AS (
-        SELECT d.workspace_id, d.dataset_id, {REACHED} AS words
-        FROM spending s JOIN datasets d USING (workspace_id, dataset_id)
-        WHERE d.state = 'running' AND {REACHED} IS NOT NULL
-        FOR UPDATE OF d SKIP LOCKED
-    )
-    UPDATE datasets d SET state = 'paused', paused_because = reached.words
-    FROM reached
-    WHERE d.workspace_id = reached.workspace_id AND d.dataset_id = reached.dataset_id
-    RETURNING d.dataset_id, d.paused_because
+AT_LIMIT = text(f"""
+    SELECT d.workspace_id, d.dataset_id FROM spending s JOIN datasets d USING (workspace_id, dataset_id)
+    WHERE d.state = 'running' AND {REACHED} IS NOT NULL
+    ORDER BY d.dataset_id
 """)  # noqa: S608 -- a constant
+PAUSE_REACHED = text(f"""
+    UPDATE datasets d SET state = 'paused', paused_because = {REACHED}
+    FROM spending s
+    WHERE d.workspace_id = :workspace_id AND d.dataset_id = :dataset_id AND d.state = 'running' AND {REACHED} IS NOT NULL
+      AND s.workspace_id = d.workspace_id AND s.dataset_id = d.dataset_id
+    RETURNING d.dataset_id, d.paused_because
+""")  # noqa: S608
 WHY_REACHED = text(f"""
     SELECT {REACHED} FROM spending s JOIN datasets d USING (workspace_id, dataset_id)
     WHERE d.workspace_id = :workspace_id AND d.dataset_id = :dataset_id
@@ -118,7 +117,12 @@ class SpendingRepository:
 
     async def pause_reached(self) -> list[tuple[int, str]]:
         """Pause the running datasets that have reached their target or a budget; returns (dataset, why)."""
-        return [(row.dataset_id, row.paused_because) for row in await self._connection.execute(PAUSE_REACHED)]
+        paused = []
+        for dataset in (await self._connection.execute(AT_LIMIT)).mappings().all():
+            await self._connection.execute(LOCK_STATE, {"dataset_id": dataset["dataset_id"]})
+            rows = await self._connection.execute(PAUSE_REACHED, dict(dataset))
+            paused += [(row.dataset_id, row.paused_because) for row in rows]
+        return paused
 
     async def why_reached(self, dataset: DatasetId) -> str | None:
         """The words if the dataset stands at a limit."""

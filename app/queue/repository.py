@@ -14,6 +14,7 @@ from app.queue.statements import (
     CLAIM,
     FORGET_WORKERS,
     LOCK_CURRENT,
+    LOCK_LIVE,
     RELEASE,
     REQUEUE,
     RESCUE,
@@ -73,10 +74,11 @@ class QueueRepository:
         # Seeds that were sent together, and may share a prefix, stay together.
         return sorted(leased, key=lambda seed: seed.key.seed_id)
 
-    async def stopped(self, datasets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Those of the (workspace, dataset) pairs whose calls in flight are not wanted any more."""
+    async def stopped(self, datasets: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bool]:
+        """Those of the (workspace, dataset) pairs that do not run, and whether the calls that their teacher has are still wanted."""
         columns = {"workspaces": [pair[0] for pair in datasets], "datasets": [pair[1] for pair in datasets]}
-        return [(row.workspace_id, row.dataset_id) for row in await self._connection.execute(STOPPED, columns)]
+        rows = await self._connection.execute(STOPPED, columns)
+        return {(row.workspace_id, row.dataset_id): row.paid_for for row in rows}
 
     async def lock_current(self, keys: Iterable[LeaseKey]) -> set[LeaseKey]:
         """Those of the leases that are still held, locked until the transaction ends."""
@@ -99,7 +101,7 @@ class QueueRepository:
             workspaces=[workspace_id for workspace_id, _, _ in kinds],
             datasets=[dataset_id for _, dataset_id, _ in kinds],
             states=[value.state for value in values],
-            open_samples=[",".join(map(str, value.open_samples)) for value in values],
+            open_samples=[None if value.open_samples is None else ",".join(map(str, value.open_samples)) for value in values],
             delays=[value.delay_s for value in values],
             charged=[value.charged for value in values],
             setbacks=[value.setback for value in values],
@@ -124,7 +126,9 @@ class QueueRepository:
 
     async def cancel(self, workspace_id: int, dataset_id: int) -> int:
         """Cancel what is queued or leased; leased seeds lose their token, so late answers change nothing."""
-        return (await self._connection.execute(CANCEL, {"workspace_id": workspace_id, "dataset_id": dataset_id})).rowcount
+        key = {"workspace_id": workspace_id, "dataset_id": dataset_id}
+        await self._connection.execute(LOCK_LIVE, key)
+        return (await self._connection.execute(CANCEL, key)).rowcount
 
     async def resize(self, workspace_id: int, dataset_id: int, before: int, after: int) -> None:
         """The recipe asks for `after` samples a seed instead of `before`."""

@@ -63,7 +63,11 @@ CLOSE_UPLOAD = text("""
 """)
 # Uploads into one dataset take turns batch by batch: two that insert the same seeds in different
 # orders would otherwise wait for each other in a circle.
-TAKE_TURN = text("SELECT pg_advisory_xact_lock(-CAST(:workspace_id AS int), hashint8(:dataset_id))")
+# The second lock lets a pause or cancel in between (app/datasets/repository.py).
+TAKE_TURN = text("""
+    SELECT pg_advisory_xact_lock(-CAST(:workspace_id AS int), hashint8(:dataset_id)),
+           pg_advisory_xact_lock_shared(CAST(:dataset_id AS bigint))
+""")
 BUSY_S = 60
 
 

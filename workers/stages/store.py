@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -52,16 +53,22 @@ class Store:
         self._busy: set[UUID] = set()
         self._freed = asyncio.Event()
         self._unwritten: Counter[UUID] = Counter()
+        self._backlog: Counter[DatasetId] = Counter()
         self.stored = Stored()
 
     async def put(self, completion: Completion) -> None:
         """Hand over one completion; waits while too many are unwritten."""
         self._unwritten[completion.key.token] += 1
+        self._backlog[_dataset(completion)] += 1
         await self._queue.put(completion)
 
     def unwritten(self) -> set[UUID]:
         """The tokens of leases with a completion that is not written yet."""
         return set(self._unwritten)
+
+    def backlog(self, dataset: DatasetId) -> int:
+        """Completions of that dataset that are not written yet."""
+        return self._backlog[dataset]
 
     async def run(self) -> None:
         """Write until cancelled, several batches at once; those of one lease in the order in which they were put."""
@@ -82,12 +89,8 @@ class Store:
                 self._freed.set()
             for completion in batch:
                 self._queue.task_done()
-                self._forget(completion.key.token)
-
-    def _forget(self, token: UUID) -> None:
-        self._unwritten[token] -= 1
-        if not self._unwritten[token]:
-            del self._unwritten[token]
+                _less(self._unwritten, completion.key.token)
+                _less(self._backlog, _dataset(completion))
 
     async def flush(self) -> None:
         """Wait until all that was put is written."""
@@ -186,6 +189,12 @@ class Store:
         for dataset in sorted(spent):  # one order for all, so that two stores never wait for each other
             await lock_dataset(connection, dataset, alone=bool(keys.get(dataset)))
         return await SpendingRepository(connection).spend(dict(sorted(spent.items()))) if spent else {}
+
+
+def _less(counter: Counter[Any], key: object) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _chars(completion: Completion) -> int:

@@ -26,6 +26,7 @@ class Breaker:
         self._last_fault = float("-inf")
         self._open_until = float("-inf")
         self._probe: float | None = None
+        self._needs_mending = False
 
     @property
     def troubled(self) -> bool:
@@ -61,13 +62,21 @@ class Breaker:
         """Did this call begin before the last fault was seen?"""
         return began < self._last_fault
 
-    def failed(self, began: float, words: str) -> float | None:
+    def seen_alive(self, after_s: float) -> None:
+        """The server answers something else, with a probe under way for so long: that is enough, unless what ails it
+        needs somebody's hand (a key, a model's name).
+        """
+        if self._probe is not None and not self._needs_mending and self._clock() - self._probe >= after_s:
+            self.answered(self._probe)
+
+    def failed(self, began: float, words: str, *, needs_mending: bool = False) -> float | None:
         """The replica cannot be used. Returns the pause in seconds; None if an earlier call of the same wave said so."""
         if self.same_wave(began):
             return None
         now = self._clock()
         self._last_fault = now
         self._faults += 1
+        self._needs_mending = needs_mending
         self.words = words
         pause_s: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._faults - 1))
         pause_s *= random.uniform(0.75, 1.25)  # noqa: S311 -- jitter

@@ -36,7 +36,8 @@ class Climb:
     make a count over time depend on where in a wave it is cut.
     """
 
-    def __init__(self, level: float) -> None:
+    def __init__(self, level: float, most: float) -> None:
+        self._most = most
         self._factor = 2.0
         self._kept = level
         self._kept_rate: float | None = None
@@ -93,7 +94,7 @@ class Climb:
         return self._turn(gain)
 
     def _try(self) -> Step:
-        self._trial = max(1.0, self._kept * (self._factor if self._up else 1.0 / self._factor))
+        self._trial = min(self._most, max(1.0, self._kept * (self._factor if self._up else 1.0 / self._factor)))
         way = "raised" if self._up else "lowered"
         return Step(self._trial, f"{way}: looking whether tokens a second follow")
 

@@ -36,6 +36,7 @@ SETTLE_S = 15.0
 # What vLLM said last steers for so long; then it counts as silent.
 FRESH_S = 10.0
 PROBING = 0.25
+FORGOTTEN_S = 60.0
 
 
 class Concurrency:
@@ -47,13 +48,14 @@ class Concurrency:
         self._clock = clock
         self._most = float(most)
         self._threshold = float(most)
-        self._climb = Climb(self.level)
+        self._climb = Climb(self.level, self._most)
         self._load: EngineLoad | None = None
         self._loaded_at = float("-inf")
         self._crowded = False
         self.doubling = True
         self._held_until = float("-inf")
         self._timed_out_at = float("-inf")
+        self._refused_at = float("-inf")
         self._busiest = 0
 
     @property
@@ -69,6 +71,7 @@ class Concurrency:
         """A call was answered with so many tokens."""
         if self.steered_by == "metrics":
             return
+        self._forget_refusals(self._clock())
         if self._threshold < self._most:  # it has refused before: it says itself where the end is
             self._move(self.level + (1.0 if self.level < self._threshold else PROBING / self.level), "raised: answers come")
             return
@@ -78,6 +81,7 @@ class Concurrency:
 
     def refused(self, in_flight: int, *, first_of_wave: bool) -> None:
         """429 or 503 for one of `in_flight` calls."""
+        self._refused_at = self._clock()
         if first_of_wave:
             self._threshold = max(2.0, KEPT_AFTER_REFUSAL * self.level)
         self.doubling = False
@@ -96,7 +100,9 @@ class Concurrency:
         before, self._load = self._load, load
         self._loaded_at = now = self._clock()
         shown = f"{load.running} run, {load.waiting} wait, KV cache {load.kv_use:.0%}"
+        self._busiest = max(self._busiest, in_flight)
         limited = self._take_limited()
+        self._forget_refusals(now)
         room = max(MIN_QUEUE, int(QUEUE_SHARE * load.running))
         crowded, self._crowded = self._crowded, load.waiting > room
         if before is not None and load.preemptions > before.preemptions and load.waiting:
@@ -128,6 +134,12 @@ class Concurrency:
         else:
             level = min(self.level + max(1.0, ADDED * self.level), self._threshold)
         self._move(level, f"raised: nothing waits in vLLM ({shown})")
+
+    def _forget_refusals(self, now: float) -> None:
+        """What a server kept a minute ago says little of what it would keep now."""
+        if self._threshold < self._most and now - self._refused_at > FORGOTTEN_S:
+            self._threshold = self._most
+            self._climb.lowered(self.level)
 
     def _take_limited(self) -> bool:
         """Was the level what bounded the calls since this was last asked?"""

@@ -34,7 +34,8 @@ class TeacherPool:
         ]
         self._waiting: deque[tuple[asyncio.Future[tuple[Replica, float]], int]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
-        self._calls: dict[Hashable, set[asyncio.Timeout]] = {}
+        # Of each group the calls, and whether the teacher has them.
+        self._calls: dict[Hashable, dict[asyncio.Timeout, bool]] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -78,27 +79,36 @@ class TeacherPool:
             TeacherError: as the client raises it. Recalled: `recall` ended it; `sent` tells whether the teacher had it.
         """
         scope = asyncio.timeout(None)
-        calls = self._calls.setdefault(group, set())
-        sent = False
+        calls = self._calls.setdefault(group, {})
+        calls[scope] = False
         try:
             async with scope:
-                calls.add(scope)
                 replica, began = await self._enter(affinity)
-                sent = True
+                calls[scope] = True
                 return await replica.generate(request, began)
         except TimeoutError as exc:
-            raise Recalled(sent=sent) from exc
+            raise Recalled(sent=calls[scope]) from exc
         finally:
-            calls.discard(scope)
-            if not calls:
-                self._calls.pop(group, None)
+            del calls[scope]
+            if not calls and self._calls.get(group) is calls:
+                del self._calls[group]
 
-    def recall(self, group: Hashable) -> int:
-        """End the group's calls, those that wait and those in flight; vLLM aborts what is hung up on. Returns how many."""
-        calls = [scope for scope in self._calls.get(group, ()) if not scope.expired()]
+    def recall(self, group: Hashable, *, waiting_only: bool = False) -> int:
+        """End the group's calls: those that wait, and those in flight too unless told otherwise; vLLM aborts what is hung
+        up on. Returns how many.
+        """
+        calls = [
+            scope
+            for scope, sent in self._calls.get(group, {}).items()
+            if not scope.expired() and scope.when() is None and not (sent and waiting_only)
+        ]
         for scope in calls:
             scope.reschedule(asyncio.get_running_loop().time())
         return len(calls)
+
+    def recall_waiting(self) -> int:
+        """End every call that the teacher does not have yet."""
+        return sum(self.recall(group, waiting_only=True) for group in list(self._calls))
 
     async def _enter(self, affinity: int) -> tuple[Replica, float]:
         replica = self._choose(affinity) if not self._waiting else None

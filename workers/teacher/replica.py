@@ -14,11 +14,23 @@ from workers.teacher.breaker import Breaker
 from workers.teacher.client import TeacherClient
 from workers.teacher.concurrency import Concurrency
 from workers.teacher.engine_load import EngineLoad
-from workers.teacher.errors import Overloaded, SeedRefused, TeacherError, TeacherFault, TimedOut
+from workers.teacher.errors import (
+    NotServed,
+    Overloaded,
+    SeedRefused,
+    ServerFailed,
+    TeacherError,
+    TeacherFault,
+    TimedOut,
+    Unauthorized,
+    Unavailable,
+    WrongModel,
+)
 from workers.teacher.types import ChatRequest, Reply
 
 logger = get_logger(__name__)
 POLL_S = 0.5
+PROBED_S = 2.0
 FIRST_POLL_S = 0.2  # while the level is still being doubled
 SILENT_POLL_S = 5.0  # a server without vLLM's metrics is asked again now and then: it may be replaced by one with them
 LOGGED_CHANGE = 0.2
@@ -66,6 +78,7 @@ class Replica:
         self._moved = moved
         self._prefix = PrefixCache()
         self._answers = 0
+        self._answered_at = float("-inf")
         self._generated_at = clock()
         self._logged_level = self.concurrency.level
         self._live: set[asyncio.Timeout] = set()
@@ -99,10 +112,17 @@ class Replica:
         try:
             reply = await self._generate(request)
         except TeacherError as exc:
+            if isinstance(exc, Unavailable) and self._answered_at > began:
+                # A proxy gave up on this call while the replica answers others: it may be the call that is too long.
+                passing = ServerFailed(exc.message, raw=exc.raw)
+                passing.latency_ms = exc.latency_ms
+                self._tell(passing, began)
+                raise passing from exc
             self._tell(exc, began)
             raise
         else:
             self._answers += 1
+            self._answered_at = self._clock()
             self.breaker.answered(began)
             self.concurrency.answered(began, reply.completion_tokens)
             return reply
@@ -129,20 +149,25 @@ class Replica:
             self._live.discard(stalled)
 
     def _tell(self, exc: TeacherError, began: float) -> None:
-        words = f"{exc.error_class}: {exc.message[:300]}"
+        # A teacher's own words on why it cannot be used; of a reply that was no good, only its class: it may hold an answer.
+        shown = exc.message[:300] if isinstance(exc, TeacherFault) else "many calls running failed so"
+        words = f"{exc.error_class}: {shown}".replace("\0", "\ufffd").encode("utf-8", "replace").decode()
         pause_s = None
         if isinstance(exc, SeedRefused):
             self.breaker.answered(began)
         elif isinstance(exc, Overloaded):
-            self.concurrency.refused(self.in_flight, first_of_wave=not self.breaker.same_wave(began))
-            # A replica that answers others has its hands full: the lower level is enough.
-            answers, self._answers = self._answers, 0
-            if answers and not self.breaker.troubled:
+            # A replica that answers others has its hands full: a lower level is enough. One that answers nobody is
+            # not overloaded but away, and its level has nothing to learn from that.
+            first, troubled = not self.breaker.same_wave(began), self.breaker.troubled
+            answers, self._answers = (self._answers, 0) if first else (1, self._answers)
+            if answers and not troubled:
+                self.concurrency.refused(self.in_flight, first_of_wave=first)
                 self.breaker.overloaded(began)
             else:
                 pause_s = self.breaker.failed(began, words)
         elif isinstance(exc, TeacherFault):
-            pause_s = self.breaker.failed(began, words)
+            needs_mending = isinstance(exc, Unauthorized | NotServed | WrongModel)
+            pause_s = self.breaker.failed(began, words, needs_mending=needs_mending)
         else:
             if isinstance(exc, TimedOut):
                 self.concurrency.timed_out(began)
@@ -178,6 +203,8 @@ class Replica:
             self._generated_at = now
             for call in self._live:
                 call.reschedule(asyncio.get_running_loop().time())
+        # The server is there again, and the probe may take minutes to say so.
+        self.breaker.seen_alive(after_s=PROBED_S)
         self.concurrency.polled(load, self.in_flight)
 
     def _log_level(self) -> None:
