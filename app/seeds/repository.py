@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import LOOKUP_PLANS
 from app.seeds.parse import ParsedSeed
 
 # The seed and its lease row are born together: an acknowledged seed is always in the queue.
@@ -37,11 +38,17 @@ ENQUEUE = text("""
 """)
 
 # After a cut-off upload with the same Idempotency-Key: what that one stored is ours, not a duplicate.
+# LATERAL with LIMIT, and planned as a look-up: as a join, while the table had no statistics, it read the whole
+# dataset for every seed (docs/decisions/0003). The dataset is in the hash.
 STORED_BEFORE = text("""
-    SELECT count(*) FROM seeds s
-    JOIN unnest(CAST(:hashes AS bytea[]), CAST(:lines AS bigint[])) AS u (content_hash, line)
-      ON s.content_hash = u.content_hash AND s.upload_line = u.line
-    WHERE s.workspace_id = :workspace_id AND s.dataset_id = :dataset_id AND s.upload_id = :upload_id
+    SELECT count(*)
+    FROM unnest(CAST(:hashes AS bytea[]), CAST(:lines AS bigint[])) AS u (content_hash, line),
+    LATERAL (
+        SELECT upload_id, upload_line FROM seeds
+        WHERE workspace_id = :workspace_id AND content_hash = u.content_hash
+        LIMIT 1
+    ) AS s
+    WHERE s.upload_id = :upload_id AND s.upload_line = u.line
 """)
 
 OPEN_UPLOAD = text("""
@@ -115,10 +122,11 @@ class SeedRepository:
 
     async def stored_before(self, upload_id: int, seeds: Sequence[ParsedSeed]) -> int:
         """How many of these an earlier, cut-off try of the same upload has stored."""
+        await self._connection.execute(LOOKUP_PLANS)
         result = await self._connection.execute(
             STORED_BEFORE,
             {
-                **self._dataset,
+                "workspace_id": self._dataset["workspace_id"],
                 "upload_id": upload_id,
                 "hashes": self._own_hashes(seeds),
                 "lines": [seed.line for seed in seeds],
