@@ -29,6 +29,8 @@ COMMAND_TIMEOUT_S = 120
 # A connection that a firewall forgot never answers, and while a worker waits on it, its heartbeat, on a new
 # one, keeps its leases from everybody else. Nothing that a worker asks takes this long, and all of it can be repeated.
 LOOKUP_TIMEOUT_S = 30
+# What was cancelled may have waited on such a connection.
+ROLLBACK_TIMEOUT_S = 5
 
 
 # A prepared statement keeps the plan it was given, and a plan made while a table was empty may scan
@@ -113,6 +115,9 @@ class Database:
                 await driver.execute(BEGIN_LOOKUPS)
                 yield connection
                 await driver.execute("COMMIT")
+            except TimeoutError:
+                driver.terminate()  # it may never answer, neither to a ROLLBACK nor to whoever gets it next
+                raise
             except BaseException:
                 await _roll_back(connection, driver)
                 raise
@@ -139,7 +144,7 @@ async def _roll_back(connection: AsyncConnection, driver: Any) -> None:  # noqa:
     """A connection that cannot even be rolled back is not used again."""
     try:
         if driver.is_in_transaction():
-            await driver.execute("ROLLBACK")
+            await driver.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT_S)
     except BaseException:
         await connection.invalidate()
         raise
