@@ -30,6 +30,8 @@ COMMAND_TIMEOUT_S = 120
 # A connection that a firewall forgot never answers, and while a worker waits on it, its heartbeat, on a new
 # one, keeps its leases from everybody else. Nothing that a worker asks takes this long, and all of it can be repeated.
 LOOKUP_TIMEOUT_S = 30
+# What was cancelled may have waited on such a connection.
+ROLLBACK_TIMEOUT_S = 5
 
 
 # A prepared statement keeps the plan it was given, and a plan made while a table was empty may scan
@@ -40,7 +42,12 @@ BEGIN_LOOKUPS = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoi
 # A worker that is cut off must not hold its locks until the network notices: the server ends a transaction
 # whose client is silent for so long between two statements.
 BEGIN_LOOKUPS += "; SET LOCAL idle_in_transaction_session_timeout = '15s'"
-ROLLBACK_TIMEOUT_S = 5
+
+# The same for one transaction of a process that plans freely otherwise.
+LOOKUP_PLANS = text(
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
+    "set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)"
+)
 
 
 class HotStatement:

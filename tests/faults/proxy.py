@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -15,13 +16,13 @@ BROKEN = (asyncio.IncompleteReadError, ConnectionError, OSError)
 
 @dataclass
 class CommitTrap:
-    """Springs at the COMMIT of a transaction that ran a statement with `statement` in its text, `times` times.
+    """Springs at the COMMIT of a transaction that ran a statement in whose text `statement` is found, `times` times.
 
     `passes` True: the server gets the COMMIT, and the client loses the connection before the answer.
     `passes` False: the COMMIT gets no further than the proxy, until the proxy cuts the connection.
     """
 
-    statement: bytes
+    statement: re.Pattern[bytes]
     passes: bool
     times: int = 1
     sprung: asyncio.Event = field(default_factory=asyncio.Event)
@@ -152,13 +153,13 @@ class PostgresProxy(Proxy):
                 elif kind == b"Q":
                     if body.startswith(b"COMMIT"):
                         await self._commit(link, ran)
-                    ran.clear()
+                    ran = [] if body.startswith((b"COMMIT", b"ROLLBACK")) else [*ran, body]
                 link.server.write(message)
                 await link.server.drain()
 
     async def _commit(self, link: Link, ran: list[bytes]) -> None:
         trap = self.trap
-        if trap is None or trap.times <= 0 or not any(trap.statement in query for query in ran):
+        if trap is None or trap.times <= 0 or not any(trap.statement.search(query) for query in ran):
             return
         trap.times -= 1
         self.commits_seen += 1

@@ -141,9 +141,11 @@ class Scene:
         async with self.connection() as connection:
             return [row[0] for row in await connection.fetch(HELD, str(child.pid))]
 
-    async def fault_ended(self, seeds: Collection[int] | None = None, *, patience_s: float = PATIENCE_S) -> None:
-        """From here on the recovery is timed: to the next stored sample, of these seeds if any are named."""
-        ended = time.monotonic()
+    async def fault_ended(
+        self, seeds: Collection[int] | None = None, *, since: float | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
+        """From here on, or since then, the recovery is timed: to the next stored sample, of these seeds if any are named."""
+        ended = since or time.monotonic()
         chosen = None if seeds is None else list(seeds)
         async with self.connection() as connection:
             before = await connection.fetchval(STORED, chosen)

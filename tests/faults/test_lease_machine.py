@@ -228,7 +228,7 @@ def test_the_lease_life_cycle_under_any_order_of_events(postgres: Postgres) -> N
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=20,
+                max_examples=16,
                 stateful_step_count=40,
                 deadline=None,
                 phases=[

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +18,8 @@ from tests.faults.scene import staged
 from tests.faults.servers import Postgres
 from workers.heartbeat import Heartbeat
 
-STORES, CLAIMS = b"INSERT INTO samples", b"lease_token = gen_random_uuid()"
+STORES = re.compile(rb'(INSERT INTO|COPY) "?samples')
+CLAIMS = re.compile(rb"lease_token = gen_random_uuid\(\)")
 
 
 @pytest.fixture
@@ -26,9 +29,9 @@ async def proxy(postgres: Postgres) -> AsyncIterator[PostgresProxy]:
         yield proxy
 
 
-@pytest.mark.parametrize(("statement", "what"), [(STORES, "store"), (CLAIMS, "claim")])
+@pytest.mark.parametrize(("statement", "what"), [(STORES, "store"), (CLAIMS, "claim")], ids=["store", "claim"])
 async def test_the_acknowledgement_of_a_commit_is_lost(
-    postgres: Postgres, proxy: PostgresProxy, name: str, dsn: str, repeat: int, statement: bytes, what: str
+    postgres: Postgres, proxy: PostgresProxy, name: str, dsn: str, repeat: int, statement: re.Pattern[bytes], what: str
 ) -> None:
     """Five times: Postgres has committed, the worker only sees a broken connection. No call is repeated."""
     async with staged(dsn, Behaviour(latency_s=0.4), seeds=350) as scene, scene.worker(dsn=postgres.dsn(name, port=proxy.port)):
@@ -51,7 +54,7 @@ async def test_kill_9_while_a_commit_is_on_its_way(
     ):
         await scene.done(20)
         proxy.trap = CommitTrap(STORES, passes=False)
-        await proxy.trap.sprung.wait()
+        await asyncio.wait_for(proxy.trap.sprung.wait(), 20)
         held = await scene.kill(doomed)
         proxy.cut()
         await scene.fault_ended(held)
@@ -106,7 +109,9 @@ async def test_old_connections_to_postgres_never_answer_again(
     async with staged(dsn, Behaviour(latency_s=0.3), seeds=300) as scene, scene.worker(dsn=postgres.dsn(name, port=proxy.port)):
         await scene.done(20)
         proxy.silence(new_ones_too=False)
-        await scene.fault_ended(patience_s=45)
+        began = time.monotonic()
+        await scene.stalled(1.0)
+        await scene.fault_ended(since=began, patience_s=45)
         finding = await scene.verdict("Postgres silent for ever on the connections there were", patience_s=60)
     assert finding.wasted == 0
 
