@@ -77,7 +77,7 @@ async def main(arguments: argparse.Namespace) -> None:
     elif arguments.what == "sizes":
         await growth.sizes(dsn, [int(size) for size in arguments.sizes.split(",")], CONNECTIONS, BATCH)
     elif arguments.what == "drain":
-        await growth.long_drain(dsn, arguments.seeds or 1_000_000, CONNECTIONS, BATCH)
+        await growth.long_drain(dsn, arguments.seeds or 1_000_000, CONNECTIONS, BATCH, old_snapshot=arguments.old_snapshot)
     else:
         await growth.many_datasets(dsn, arguments.seeds or 5000)
 
@@ -88,5 +88,6 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, help="how many seeds (or datasets)")
     parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--old-snapshot", action="store_true", help="drain while another session holds an old snapshot")
     parser.add_argument("--data-dir", type=Path, help="a folder to keep the server in; default: a new temporary one")
     uvloop.run(main(parser.parse_args()))

@@ -29,11 +29,16 @@ async def sizes(dsn: str, all_sizes: Sequence[int], connections: int, batch: int
         await forget(dsn, dataset)
 
 
-async def long_drain(dsn: str, seeds: int, connections: int, batch: int) -> None:
-    """One dataset from full to empty, in ten parts: does the claim slow down over the dead entries of those before?"""
+async def long_drain(dsn: str, seeds: int, connections: int, batch: int, *, old_snapshot: bool) -> None:
+    """One dataset from full to empty, in ten parts: does the claim slow down over the dead entries of those before?
+
+    `old_snapshot`: while another session looks at an old instant, as a backup does for hours; nothing dead can be removed.
+    """
     plain = answers(5000, keys=False)
     dataset = await make_dataset(dsn, f"drain-{seeds}", seeds)
-    connection = await asyncpg.connect(dsn)
+    connection, backup = await asyncpg.connect(dsn), await asyncpg.connect(dsn)
+    if old_snapshot:
+        await backup.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM datasets")
     print(
         "| done before | rows/s | claims alone | completes alone | dead leases | HOT updates | vacuums |\n|---|---|---|---|---|---|---|"
     )
@@ -47,6 +52,7 @@ async def long_drain(dsn: str, seeds: int, connections: int, batch: int) -> None
             f" | {row['n_tup_hot_upd']:,} of {row['n_tup_upd']:,} | {row['autovacuum_count']} |",
             flush=True,
         )
+    await backup.close()
     await connection.close()
     await forget(dsn, dataset)
 
