@@ -47,8 +47,9 @@ migration: $(VENV)/dev.stamp ## A new migration from the models: make migration 
 compose-test: $(VENV)/dev.stamp ## Build the image, run docker-compose.yml with a teacher on this host, and clean up
 	$(BIN)/python -m tests.compose.drive
 
-bench: $(VENV)/dev.stamp ## Whole jobs on a simulated teacher beside a bare aiohttp loop: ratios from one run
+bench: $(VENV)/dev.stamp ## Whole jobs beside a bare aiohttp loop, seeds in beside a bare COPY: ratios from one run
 	$(BIN)/python -m bench.throughput
+	$(BIN)/python -m bench.ingest
 
 lock: $(VENV)/dev.stamp ## Write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements/runtime.txt
