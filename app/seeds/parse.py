@@ -210,18 +210,19 @@ def _metadata(value: dict[str, Any]) -> str | None:
     return encoded
 
 
-def _check_depth(value: Any) -> None:  # noqa: ANN401 -- any JSON
+def _check_depth(value: dict[str, Any]) -> None:
     level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_DEPTH - 1):
         level = [
             child
             for parent in level
-            if isinstance(parent, CONTAINERS)
             for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, CONTAINERS)
         ]
         if not level:
             return
-    raise _too_deep()
+    if any(level):
+        raise _too_deep()
 
 
 def all_strings(value: Any) -> str:  # noqa: ANN401 -- any JSON
