@@ -31,7 +31,7 @@ from workers.teacher.types import ChatRequest, Reply
 logger = get_logger(__name__)
 POLL_S = 0.5
 PROBED_S = 2.0
-FIRST_POLL_S = 0.2  # while the level is still being doubled
+FIRST_POLL_S = 0.1  # while the level is still being doubled
 SILENT_POLL_S = 5.0  # a server without vLLM's metrics is asked again now and then: it may be replaced by one with them
 LOGGED_CHANGE = 0.2
 
