@@ -135,6 +135,12 @@ class SeedService:
         """Store batch by batch; returns what broke the body off, once all before it is stored."""
         batch = Batch()
         damage = None
+
+        async def store_batch() -> None:
+            nonlocal batch
+            full, batch = batch, Batch()
+            await storing.start(partial(self._store, dataset, upload, full.seeds, tally))
+
         async with Overlap() as storing:
             try:
                 async for items in batches:
@@ -150,15 +156,13 @@ class SeedService:
                                 continue
                             batch.add(parsed)
                             if batch.is_full():
-                                await storing.start(partial(self._store, dataset, upload, batch.seeds, tally))
-                                batch = Batch()
+                                await store_batch()
                     if batch.is_due():
-                        await storing.start(partial(self._store, dataset, upload, batch.seeds, tally))
-                        batch = Batch()
+                        await store_batch()
             except InvalidInput as exc:
                 damage = exc
             if batch.seeds:
-                await storing.start(partial(self._store, dataset, upload, batch.seeds, tally))
+                await store_batch()
         return damage
 
     async def _store(self, dataset: DatasetRow, upload: Upload, seeds: list[ParsedSeed], tally: Tally) -> None:
