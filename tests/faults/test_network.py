@@ -63,7 +63,7 @@ async def test_kill_9_while_a_commit_is_on_its_way(
     assert finding.wasted <= len(held)
 
 
-async def test_postgres_falls_silent_for_two_leases(
+async def test_postgres_falls_silent_until_others_take_over(
     postgres: Postgres, proxy: PostgresProxy, name: str, dsn: str, repeat: int
 ) -> None:
     """No byte passes, nothing is closed; another worker takes over, and late stores are fenced."""
@@ -78,7 +78,7 @@ async def test_postgres_falls_silent_for_two_leases(
         await scene.wait_for("SELECT count(*) FROM leases WHERE setbacks > 0")
         proxy.resume()
         await scene.fault_ended()
-        finding = await scene.verdict("Postgres silent to one worker for two leases")
+        finding = await scene.verdict("Postgres silent to one worker until its seeds are taken over")
     assert finding.wasted == finding.attempts["stale_lease"]
     assert held
 
