@@ -47,12 +47,24 @@ migration: $(VENV)/dev.stamp ## A new migration from the models: make migration 
 compose-test: $(VENV)/dev.stamp ## Build the image, run docker-compose.yml with a teacher on this host, and clean up
 	$(BIN)/python -m tests.compose.drive
 
-bench: $(VENV)/dev.stamp ## Whole jobs on a simulated teacher beside a bare aiohttp loop: ratios from one run
+faults: $(VENV)/dev.stamp ## Everything that can go wrong, the long cases too, three times each; ends in a table (20 minutes)
+	FAULT_REPEATS=$${FAULT_REPEATS:-3} $(BIN)/python -m pytest tests/faults -m "" --timeout=300
+
+bench: $(VENV)/dev.stamp ## All figures of docs/benchmarks.md: ratios from one run, other tools beside us (an hour)
 	$(BIN)/python -m bench.throughput
+	$(BIN)/python -m bench.concurrency
+	$(BIN)/python -m bench.queue rates
+	$(BIN)/python -m bench.queue sizes
+	$(BIN)/python -m bench.ingest
+	$(BIN)/python -m bench.real_vllm
+
+bench-peers: $(VENV)/dev.stamp ## One bad answer, one hopeless prompt, one kill -9: what is left, here and with the other tools
+	$(BIN)/python -m bench.peers.faults
 
 lock: $(VENV)/dev.stamp ## Write the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o requirements/runtime.txt
 	$(BIN)/uv pip compile --group build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements/runtime.txt -o requirements/build.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements/runtime.txt -o requirements/dev.txt
+	for wanted in bench/peers/*/requirements.in; do $(BIN)/uv pip compile $$wanted --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -o $${wanted%.in}.txt || exit 1; done
 
-.PHONY: help demo up test check fmt migration compose-test bench lock
+.PHONY: help demo up test check fmt migration compose-test faults bench bench-peers lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import warnings
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 120
+# A connection that a firewall forgot never answers, and while a worker waits on it, its heartbeat, on a new
+# one, keeps its leases from everybody else. Nothing that a worker asks takes this long, and all of it can be repeated.
+LOOKUP_TIMEOUT_S = 30
+# What was cancelled may have waited on such a connection.
+ROLLBACK_TIMEOUT_S = 5
 
 
 # A prepared statement keeps the plan it was given, and a plan made while a table was empty may scan
@@ -33,6 +39,15 @@ COMMAND_TIMEOUT_S = 120
 # ANALYZE (seen: 120 s for one look-up). SET LOCAL, so that it holds behind PgBouncer too; in one
 # round trip with BEGIN.
 BEGIN_LOOKUPS = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off"
+# A worker that is cut off must not hold its locks until the network notices: the server ends a transaction
+# whose client is silent for so long between two statements.
+BEGIN_LOOKUPS += "; SET LOCAL idle_in_transaction_session_timeout = '15s'"
+
+# The same for one transaction of a process that plans freely otherwise.
+LOOKUP_PLANS = text(
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
+    "set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)"
+)
 
 
 class HotStatement:
@@ -51,6 +66,9 @@ class HotStatement:
         """All rows that it gives, within the connection's transaction."""
         raw = await connection.get_raw_connection()
         driver: Any = raw.driver_connection
+        if not driver.is_in_transaction():  # SQLAlchemy says BEGIN with its own first statement, which this one is not
+            msg = "no transaction is open on this connection"
+            raise RuntimeError(msg)
         rows: list[asyncpg.Record] = await driver.fetch(self.sql, *(values[name] for name in self.names))
         return rows
 
@@ -90,7 +108,7 @@ class Database:
         return await asyncpg.connect(
             self.dsn,
             timeout=CONNECT_TIMEOUT_S,
-            command_timeout=COMMAND_TIMEOUT_S,
+            command_timeout=LOOKUP_TIMEOUT_S if self._lookups else COMMAND_TIMEOUT_S,
             server_settings={"application_name": self._application_name},
         )
 
@@ -107,8 +125,8 @@ class Database:
                 await driver.execute(BEGIN_LOOKUPS)
                 yield connection
                 await driver.execute("COMMIT")
-            except BaseException:
-                await _roll_back(connection, driver)
+            except BaseException as exc:
+                await _give_up(connection, driver, exc)
                 raise
 
     @asynccontextmanager
@@ -125,16 +143,25 @@ class Database:
 def _refuse_closed(connection: DBAPIConnection, *_: object) -> None:
     """The pool then opens another one."""
     driver: Any = connection.driver_connection
-    if driver.is_closed():
+    if driver is None or driver.is_closed():
         raise DisconnectionError
 
 
-async def _roll_back(connection: AsyncConnection, driver: Any) -> None:  # noqa: ANN401 -- asyncpg has no types
-    """Never raises an error of its own, which would hide why; a connection that cannot be rolled back is not used again."""
-    try:
-        if driver.is_in_transaction():
-            await driver.execute("ROLLBACK")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+async def _give_up(connection: AsyncConnection, driver: Any, exc: BaseException) -> None:  # noqa: ANN401 -- asyncpg has no types
+    """End the transaction that `exc` ended; raises nothing of its own, so that a cancellation stays one.
+
+    What was cancelled or timed out may still be under way on the server, and asyncpg knows the state only from before it:
+    such a connection is closed rather than used again.
+    """
+    unfinished = not isinstance(exc, Exception) or isinstance(exc, TimeoutError | OSError | asyncpg.InterfaceError)
+    if not unfinished:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(ROLLBACK_TIMEOUT_S):
+                if driver.is_in_transaction():
+                    await driver.execute("ROLLBACK")
+            return
+    driver.terminate()
+    with contextlib.suppress(Exception):
         await connection.invalidate()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app import __version__, health, problems
+from app import __version__, health, metrics, problems
 from app.access.guard import Guard
 from app.access.keys import read_admin_key
 from app.database import Database, resolve_dsn
@@ -17,8 +17,10 @@ from app.exports.endpoints import router as exports
 from app.limits import BodyLimit
 from app.samples.endpoints import router as samples
 from app.seeds.endpoints import router as seeds
+from app.seeds.storing import Turns
 from app.settings import Settings
 from app.teachers.config import load_teachers
+from app.teachers.endpoints import router as teachers
 
 DESCRIPTION = """Seeds in, a teacher's curated answers out. Every call under `/v1` carries
 `Authorization: Bearer <admin key>`; errors are RFC 9457 problem details."""
@@ -43,7 +45,8 @@ def create_app(settings: Settings, *, dsn: str | None = None) -> FastAPI:
     )
     api.state.admin_key = read_admin_key(settings)
     api.state.teachers = load_teachers(settings)
-    for router in (datasets, seeds, samples, exports, health.router):
+    api.state.turns = Turns()
+    for router in (datasets, seeds, samples, exports, teachers, health.router, metrics.router):
         api.include_router(router)
     problems.install(api)
     api.add_middleware(BodyLimit)

@@ -65,7 +65,8 @@ class Settings(BaseSettings):
     url: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    worker_max_in_flight: Annotated[int, Field(ge=1, le=8192)] = 64
+    worker_max_in_flight: Annotated[int, Field(ge=1, le=8192)] = 1024
+    worker_processes: Annotated[int, Field(ge=1, le=64)] = 1
     lease_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     heartbeat_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     drain_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0

@@ -94,7 +94,7 @@ async def test_a_demo_whose_teacher_is_down_says_so_and_gives_up(tmp_path: Path)
     }
     status, _, err = await limbeck(env, "demo", "--out", str(tmp_path / "demo.jsonl"))
     assert status == 2
-    assert "nothing was answered for 30 s: teacher 'default' does not answer (connect)" in err
+    assert "nothing was answered for 30 s: teacher 'default' is left alone for now: http://127.0.0.1:9: connect:" in err
     assert str(tmp_path) not in every_process()
 
 

@@ -57,6 +57,7 @@ WORKER: dict[str, tuple[HotStatement | TextClause | str, set[str]]] = {
             WALK_CLAIMS,
             f"pk_datasets ({DATASET})",
             f"pk_recipes ({DATASET}, revision)",
+            f"pk_spending ({DATASET})",
         },
     ),
     "CLAIM": (queue.CLAIM, {f"pk_datasets ({DATASET})", WALK_CLAIMS, "leases by place", BY_SEED}),

@@ -361,7 +361,21 @@ async def test_beyond_capacity_requests_wait_and_the_metrics_show_it() -> None:
         assert (stats.running, stats.waiting, stats.running_peak, stats.aborted) == (0, 0, 2, 1)
     assert 'vllm:num_requests_running{engine="0",model_name="simulated"} 2.0' in metrics
     assert 'vllm:num_requests_waiting{engine="0",model_name="simulated"} 3.0' in metrics
-    assert 'vllm:kv_cache_usage_perc{engine="0",model_name="simulated"} 1.0' in metrics
+    assert 'vllm:kv_cache_usage_perc{engine="0",model_name="simulated"} 0.0' in metrics
+
+
+async def test_a_full_kv_cache_preempts_the_newest_and_all_are_answered() -> None:
+    """Requests grow; what does not fit any more waits again, and the metrics count it."""
+    async with teacher(kv_tokens=600, latency_s=0.1, words=150, reasoning_words=50) as it:
+        asked = [asyncio.create_task(it.raw(str(i))) for i in range(8)]
+        await until(lambda: it.simulated.engine.cache.preemptions > 0)
+        metrics = (await it.get("/metrics"))[1]
+        gone = asked.pop()
+        gone.cancel()
+        assert {status for status, _ in await asyncio.gather(*asked)} == {200}
+        await until(lambda: it.simulated.stats.in_flight == 0)
+        assert (it.simulated.stats.running, it.simulated.engine.cache.used) == (0, 0)
+    assert 'vllm:num_preemptions_total{engine="0",model_name="simulated"} 0.0' not in metrics
 
 
 async def test_a_shared_token_rate_makes_a_knee() -> None:

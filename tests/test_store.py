@@ -172,10 +172,10 @@ async def test_an_export_waits_for_stores_that_have_their_ids(client: Client, da
     first, second = [[(each, each.attempt, each.sample)] for each in plain if each.attempt and each.sample]
     dataset = (keys[0].workspace_id, keys[0].dataset_id)
     async with database.begin() as slow:
-        await lock_dataset(slow, *dataset, alone=False)
+        await lock_dataset(slow, dataset, alone=False)
         await insert_samples(slow, first)
         async with database.begin() as quick:
-            await lock_dataset(quick, *dataset, alone=False)
+            await lock_dataset(quick, dataset, alone=False)
             await insert_samples(quick, second)
         exporting = asyncio.create_task(client.export())
         async with asyncio.timeout(10):

@@ -1,4 +1,7 @@
-"""The worker process's composition root: settings, clients, signals. `python -m workers`, or `limbeck worker`."""
+"""The worker process's composition root: settings, clients, signals. `python -m workers`, or `limbeck worker`.
+
+`LIMBECK_WORKER_PROCESSES` above 1 makes this process the keeper of so many others (workers/processes.py).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from app.errors import ConfigurationError
 from app.logs import configure_logs
 from app.settings import Settings, load_settings
 from app.teachers.config import load_teachers
+from workers.processes import divide, supervise
 from workers.worker import Worker
 
 
@@ -44,6 +48,9 @@ def run() -> int:
     try:
         settings = load_settings()
         configure_logs(settings.log_level)
+        count = settings.worker_processes
+        if count > 1:
+            return asyncio.run(supervise(count, divide(settings.worker_max_in_flight, count)))
         uvloop.run(main(settings))
     except ConfigurationError as exc:
         sys.stderr.write(f"limbeck: {exc.detail}\n")

@@ -55,6 +55,6 @@ class Completion:
         attempt = self.attempt and replace(
             self.attempt, error_class=UNSTORABLE, error_text=words, raw=None, model=None, finish_reason=None
         )
-        still_open = tuple(sorted({*self.lease.open_samples, self.sample_index}))
+        still_open = None if self.lease.open_samples is None else tuple(sorted({*self.lease.open_samples, self.sample_index}))
         failed = LeaseUpdate("failed", still_open, error_class=UNSTORABLE, error_text=words)
         return replace(self, attempt=attempt, sample=None, lease=failed)

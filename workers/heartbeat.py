@@ -9,18 +9,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from app.database import Database
 from app.logs import get_logger
 
 logger = get_logger(__name__)
 BEAT = """
-    INSERT INTO workers (worker_id, name, lease_s, in_flight, loop_lag_s) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO workers (worker_id, name, lease_s, in_flight, loop_lag_s, status) VALUES ($1, $2, $3, $4, $5, $6::jsonb)
     ON CONFLICT (worker_id) DO UPDATE
-    SET beat_at = now(), in_flight = excluded.in_flight, loop_lag_s = excluded.loop_lag_s
+    SET beat_at = now(), in_flight = excluded.in_flight, loop_lag_s = excluded.loop_lag_s, status = excluded.status
 """
 BEAT_TIMEOUT_S = 10
 TICK_S = 0.5
@@ -30,14 +32,23 @@ class Heartbeat:
     """Beats every `interval_s` from `start` until `stop`, on a connection of its own."""
 
     def __init__(
-        self, database: Database, worker_id: UUID, *, lease_s: float, interval_s: float, in_flight: Callable[[], int]
+        self,
+        database: Database,
+        worker_id: UUID,
+        *,
+        lease_s: float,
+        interval_s: float,
+        in_flight: Callable[[], int],
+        status: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self.lease_s = lease_s
         self._interval_s = interval_s
+        self._timeout_s = min(BEAT_TIMEOUT_S, lease_s / 3)  # so that there is time for another within the lease
         self._in_flight = in_flight
+        self._status = status
         self._stop = threading.Event()
         self._beaten = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,8 +70,14 @@ class Heartbeat:
         return self._beaten.is_set() and not stop.is_set()
 
     def steady_for_s(self) -> float:
-        """How long this worker has beaten without a miss or a gap; 0 before the first beat."""
-        return time.monotonic() - self._steady_since if self._steady_since is not None else 0.0
+        """How long this worker has beaten without a miss or a gap; 0 before the first beat.
+
+        A beat that hangs, on a connection that no longer answers, is a gap too once it has lasted for a lease.
+        """
+        now = time.monotonic()
+        if self._steady_since is None or self._last_beat is None or now - self._last_beat > self.lease_s:
+            return 0.0
+        return now - self._steady_since
 
     async def tick(self) -> None:
         """Run on the event loop that is to be watched."""
@@ -88,9 +105,9 @@ class Heartbeat:
                     logger.warning("event_loop_blocked", seconds=round(lag_s, 1))
                 if self._last_beat is not None and time.monotonic() - self._last_beat > self.lease_s:
                     self._steady_since = None  # stopped and continued, perhaps: others may have been taken for dead
-                await connection.execute(
-                    BEAT, self._worker_id, self._name, self.lease_s, self._in_flight(), lag_s, timeout=BEAT_TIMEOUT_S
-                )
+                status = orjson.dumps(self._status()).decode()
+                values = (self._worker_id, self._name, self.lease_s, self._in_flight(), lag_s, status)
+                await connection.execute(BEAT, *values, timeout=self._timeout_s)
                 self._last_beat = time.monotonic()
                 self._steady_since = self._steady_since or self._last_beat
                 if self._loop is not None and not self._loop.is_closed():

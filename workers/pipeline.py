@@ -14,7 +14,7 @@ from workers.retry import Failure, resolves, settle, storable
 from workers.stages.curate import curate
 from workers.stages.parse import parse
 from workers.stages.render import RenderError, render
-from workers.teacher.errors import TeacherError, Unforeseen
+from workers.teacher.errors import Recalled, TeacherError, Unforeseen
 from workers.teacher.types import ChatRequest, Reply
 
 logger = get_logger(__name__)
@@ -40,6 +40,8 @@ async def run_sample(job: Job, sample_index: int) -> tuple[AttemptRecord | None,
         reply = await job.generate(request)
     except RenderError as exc:
         return None, None, exc
+    except Recalled as exc:
+        return _failed_attempt(teacher, exc) if exc.sent else None, None, exc
     except TeacherError as exc:
         return _failed_attempt(teacher, exc), None, exc
     try:

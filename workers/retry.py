@@ -1,8 +1,8 @@
 """Whether a seed is tried again, and when: the one table. Pure functions of what happened.
 
 what happened                        the seed                               charged to the seed
-teacher fault (connect, 401, 404,    queued again; the gate decides when    no
-  429, 502, 503, 504)                the teacher is asked again
+teacher fault (connect, 401, 404,    queued again; the breaker decides when no
+  429, 502, 503, 504, wrong model)   the replica is asked again
 passing fault (timeout, lost, 500,   queued after 1, 2, 4 … 60 s, jittered; no, but the tenth in a row
   bad reply, abort)                  failed after the tenth in a row        fails it
 refused by the teacher (400, 422)    failed, with the teacher's words       -
@@ -10,6 +10,7 @@ render error                         failed, with the reason                -
 truncation, empty, unfinished,       queued again at once, up to the        yes
   unclosed reasoning                 recipe's max_attempts; then done
 every other reject, and acceptance   done                                   yes
+dataset paused, cancelled (recalled) queued again (cancelled: stays so)     no
 worker lost (rescue), drained        queued again                           no (setback; no)
 """
 
@@ -22,7 +23,7 @@ from app.curation.candidate import Reject
 from app.datasets.recipe import Recipe
 from app.queue.states import MAX_SETBACKS, LeasedSeed, LeaseUpdate
 from workers.stages.render import RenderError
-from workers.teacher.errors import PassingFault, TeacherError, TeacherFault
+from workers.teacher.errors import PassingFault, Recalled, TeacherError, TeacherFault
 
 RETRIED_REASONS = frozenset({"truncation", "empty", "unfinished", "unclosed_reasoning"})
 LONGEST_BACKOFF_S = 60.0
@@ -37,11 +38,13 @@ def resolves(recipe: Recipe, reject: Reject | None) -> bool:
 
 def settle(recipe: Recipe, seed: LeasedSeed, open_samples: Sequence[int], failures: Sequence[Failure]) -> LeaseUpdate:
     """What becomes of a seed once every sample that the lease asked for has been tried."""
-    still_open = tuple(open_samples)
-    if not still_open:
+    if not open_samples:
         return LeaseUpdate("done", ())
+    # A seed of which nothing is settled is left as it came: a later recipe revision may ask for another number.
+    untouched = seed.open_samples is None and len(open_samples) == recipe.samples_per_seed
+    still_open = None if untouched else tuple(open_samples)
     for failure in failures:
-        if not isinstance(failure, TeacherFault | PassingFault):
+        if not isinstance(failure, TeacherFault | PassingFault | Recalled):
             return _failed(still_open, failure)
     for failure in failures:
         if isinstance(failure, PassingFault):
@@ -60,11 +63,11 @@ def backoff_s(setbacks: int) -> float:
     return min(LONGEST_BACKOFF_S, 2.0**setbacks) * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
 
 
-def _failed(still_open: tuple[int, ...], failure: Failure) -> LeaseUpdate:
+def _failed(still_open: tuple[int, ...] | None, failure: Failure) -> LeaseUpdate:
     return LeaseUpdate("failed", still_open, error_class=failure.error_class, error_text=storable(str(failure)))
 
 
-def _again(still_open: tuple[int, ...], failure: Failure, *, delay_s: float, setback: bool) -> LeaseUpdate:
+def _again(still_open: tuple[int, ...] | None, failure: Failure, *, delay_s: float, setback: bool) -> LeaseUpdate:
     return LeaseUpdate(
         "queued",
         still_open,

@@ -6,39 +6,32 @@ import asyncio
 import contextlib
 import time
 import uuid
-from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from pydantic import ValidationError
 from sqlalchemy import text
 
 from app.database import Database
-from app.datasets.recipe import Recipe
-from app.datasets.repository import DatasetRepository
 from app.logs import get_logger
 from app.queue.repository import QueueRepository, RunnableDataset
 from app.queue.states import LeasedSeed
 from app.teachers.config import Teachers
-from workers.calls import TeacherCalls
+from workers.claiming import Claiming
 from workers.heartbeat import Heartbeat
+from workers.held import Hands, Held
+from workers.limits import pause_at_limits
 from workers.pipeline import Job, run_seed
+from workers.recall import recall_stopped
+from workers.recipes import Recipes
 from workers.rescue import rescue_forever
 from workers.stages.store import Store
 from workers.statistics import analyze_as_it_grows
+from workers.teacher.pool import TeacherPool
 
 logger = get_logger(__name__)
 POLL_S = 0.5
-# Seeds are leased a little ahead of the teacher, so that a slot that comes free is filled at once.
-AHEAD = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A seed in this worker's hands."""
-
-    token: UUID
-    teacher: str
-    samples: int
+STOPPING_S = 15.0
 
 
 class Worker:
@@ -56,17 +49,24 @@ class Worker:
     ) -> None:
         self.worker_id: UUID = uuid.uuid4()
         self.stop = asyncio.Event()
+        self.pools = {
+            name: TeacherPool(teacher, max_in_flight, self._look_for_room) for name, teacher in teachers.by_name.items()
+        }
         self._database = database
-        self._calls = {name: TeacherCalls(teacher, max_in_flight) for name, teacher in teachers.by_name.items()}
         self._max_in_flight = max_in_flight
         self._drain_s = drain_s
-        self._seeds: dict[asyncio.Task[None], Held] = {}
         self._room = asyncio.Event()
-        self._recipes: dict[tuple[int, int, int], Recipe] = {}
-        self._unreadable: set[int] = set()
+        self._hands = Hands(self._look_for_room)
+        self._recipes = Recipes(database)
         self.store = Store(database, capacity=max_in_flight * 4)
+        self._claiming = Claiming(database, self.worker_id, self.pools, self._hands, self._recipes, self.store.backlog)
         self._heartbeat = Heartbeat(
-            database, self.worker_id, lease_s=lease_s, interval_s=heartbeat_s, in_flight=lambda: self.in_flight
+            database,
+            self.worker_id,
+            lease_s=lease_s,
+            interval_s=heartbeat_s,
+            in_flight=lambda: self.in_flight,
+            status=self.status,
         )
         self._rescue_s = lease_s / 3
         self._reconciled = time.monotonic()
@@ -74,7 +74,14 @@ class Worker:
     @property
     def in_flight(self) -> int:
         """Teacher calls under way."""
-        return sum(calls.gate.in_flight for calls in self._calls.values())
+        return sum(pool.in_flight for pool in self.pools.values())
+
+    def status(self) -> dict[str, Any]:
+        """What the heartbeat tells of this worker (JSON)."""
+        return {
+            "teachers": {name: pool.status() for name, pool in self.pools.items()},
+            "stored": dict(vars(self.store.stored)),
+        }
 
     async def run(self) -> None:
         """Work until `stop` is set, then drain.
@@ -83,24 +90,30 @@ class Worker:
             RuntimeError: a part that must run for ever ended; the process should be started anew.
         """
         async with contextlib.AsyncExitStack() as stack:
-            for calls in self._calls.values():
-                await stack.enter_async_context(calls)
-            ticking = asyncio.create_task(self._heartbeat.tick())
-            background = [ticking]
+            for pool in self.pools.values():
+                await stack.enter_async_context(pool)
+            background = [asyncio.create_task(self._heartbeat.tick())]
             try:
                 if await self._heartbeat.start(self.stop):
                     logger.info("worker_started", worker_id=str(self.worker_id), max_in_flight=self._max_in_flight)
-                    rescuing = rescue_forever(self._database, self._heartbeat, self._rescue_s)
-                    analyzing = analyze_as_it_grows(self._database, lambda: self.store.stored.attempts)
-                    background += [asyncio.create_task(job) for job in (self.store.run(), rescuing, analyzing)]
+                    background += [asyncio.create_task(duty) for duty in self._duties()]
                     await self._claim_until_stopped(background)
                     await self._drain()
             finally:
                 for task in background:
                     task.cancel()
-                await asyncio.gather(*background, return_exceptions=True)
+                await asyncio.wait(background, timeout=STOPPING_S)
                 await asyncio.to_thread(self._heartbeat.stop)
             await self._leave()
+
+    def _duties(self) -> list[Any]:
+        return [
+            self.store.run(),
+            rescue_forever(self._database, self._heartbeat, self._rescue_s),
+            pause_at_limits(self._database),
+            recall_stopped(self._database, self._hands, self.pools.values()),
+            analyze_as_it_grows(self._database, lambda: self.store.stored.attempts),
+        ]
 
     async def _claim_until_stopped(self, background: list[asyncio.Task[None]]) -> None:
         while not self.stop.is_set():
@@ -108,87 +121,36 @@ class Worker:
                 if task.done():
                     msg = "a background task of the worker ended"
                     raise RuntimeError(msg) from task.exception()
+            claimed = False
             try:
                 await self._reconcile()
-                claimed = await self._claim() if self._has_room() else 0
+                # Nothing may fail between the claim's commit and the tasks' start; should it, `_reconcile` gives back.
+                for dataset, seed in await self._claiming.next():
+                    claimed = True
+                    await self._start(dataset, seed)
             except Exception as exc:  # noqa: BLE001 -- the database is away: wait for it
                 logger.warning("claim_failed", error=repr(exc)[:300])
-                claimed = 0
             if not claimed:
+                self._room.clear()
                 await self._wait_for_room()
 
-    def _has_room(self) -> bool:
-        return sum(held.samples for held in self._seeds.values()) < self._max_in_flight * (1 + AHEAD) * len(self._calls)
-
-    async def _claim(self) -> int:
-        """Lease what each teacher has room for, an equal share for each of its datasets that has seeds due."""
-        async with self._database.begin() as connection:
-            runnable = await QueueRepository(connection).runnable()
-        claimed = 0
-        for teacher, calls in self._calls.items():
-            datasets = [dataset for dataset in runnable if dataset.teacher == teacher]
-            started = sum(held.samples for held in self._seeds.values() if held.teacher == teacher)
-            for position, dataset in enumerate(datasets):
-                recipe = await self._usable_recipe(dataset)
-                room = self._room_of(calls, started)
-                if recipe is None or room <= 0 or self.stop.is_set():
-                    continue
-                share = -(-room // (len(datasets) - position))
-                size = max(1, share // recipe.samples_per_seed)
-                async with self._database.begin() as connection:
-                    leased = await QueueRepository(connection).claim(dataset, self.worker_id, size)
-                # Nothing may fail between the commit and the tasks' start; should it, `_reconcile` gives back.
-                for seed in leased:
-                    started += await self._start(dataset, seed)
-                    claimed += 1
-        return claimed
-
-    def _room_of(self, calls: TeacherCalls, started: int) -> int:
-        if calls.gate.troubled:
-            return 0 if started else calls.gate.room()
-        room = int(calls.gate.level + self._max_in_flight * AHEAD) - started
-        # Many small claims cost more than one that fills several slots.
-        return room if room >= max(1, int(calls.gate.level) // 8) else 0
-
-    async def _usable_recipe(self, dataset: RunnableDataset) -> Recipe | None:
-        """None for a recipe that this release cannot read: that dataset waits, and holds up no other."""
-        try:
-            return await self._recipe(dataset)
-        except ValidationError as exc:
-            if dataset.dataset_id not in self._unreadable:
-                self._unreadable.add(dataset.dataset_id)
-                logger.error("recipe_unreadable", dataset_id=dataset.dataset_id, error=str(exc)[:300])
-            return None
-
-    async def _recipe(self, dataset: RunnableDataset, revision: int | None = None) -> Recipe:
-        key = (dataset.workspace_id, dataset.dataset_id, revision or dataset.recipe_revision)
-        if key not in self._recipes:
-            async with self._database.begin() as connection:
-                body, _ = await DatasetRepository(connection).recipe(*key)
-            self._recipes[key] = Recipe.model_validate(body)
-        return self._recipes[key]
-
-    async def _start(self, dataset: RunnableDataset, seed: LeasedSeed) -> int:
-        recipe = await self._recipe(dataset, seed.recipe_revision)
+    async def _start(self, dataset: RunnableDataset, seed: LeasedSeed) -> None:
+        recipe = await self._recipes.get(dataset.workspace_id, dataset.dataset_id, seed.recipe_revision)
         teacher = recipe.teacher or "default"
+        if teacher not in self.pools:  # the recipe changed since we looked; `_reconcile` gives the seed back
+            logger.warning("teacher_unknown_here", teacher=teacher, dataset_id=dataset.dataset_id)
+            return
+        key = (dataset.workspace_id, dataset.dataset_id)
+        generate = partial(self.pools[teacher].generate, group=key, affinity=seed.key.seed_id)
         samples = recipe.samples_per_seed if seed.open_samples is None else len(seed.open_samples)
-        task = asyncio.create_task(run_seed(Job(seed, recipe, self._calls[teacher].generate, self.store.put)))
-        self._seeds[task] = Held(seed.key.token, teacher, samples)
-        task.add_done_callback(self._finished)
-        return samples
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        del self._seeds[task]
-        self._room.set()
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("seed_crashed", exc_info=task.exception())  # `_reconcile` gives its seed back
+        self._hands.take(Held(seed.key.token, key, teacher, samples), run_seed(Job(seed, recipe, generate, self.store.put)))
 
     async def _reconcile(self) -> None:
         """Now and then: give back what the database thinks is ours and we do not hold."""
         if time.monotonic() - self._reconciled < self._rescue_s:
             return
         self._reconciled = time.monotonic()
-        held = {held.token for held in self._seeds.values()} | self.store.unwritten()
+        held = self._hands.tokens() | self.store.unwritten()
         async with self._database.begin() as connection:
             orphans = await QueueRepository(connection).release(self.worker_id, held)
         if orphans:
@@ -196,13 +158,10 @@ class Worker:
 
     async def _drain(self) -> None:
         """Let what is in flight finish, up to `drain_s`; the rest is given back by `_leave`."""
-        tasks = list(self._seeds)
-        logger.info("draining", seeds=len(tasks), in_flight=self.in_flight, limit_s=self._drain_s)
-        if tasks and self._drain_s:
-            await asyncio.wait(tasks, timeout=self._drain_s)
-        for task in list(self._seeds):
-            task.cancel()
-        await asyncio.gather(*self._seeds, return_exceptions=True)
+        logger.info("draining", seeds=len(self._hands), in_flight=self.in_flight, limit_s=self._drain_s)
+        for pool in self.pools.values():
+            pool.recall_waiting()  # what the teacher does not have yet is not asked of it any more
+        await self._hands.drain(self._drain_s)
         try:
             await asyncio.wait_for(self.store.flush(), timeout=max(self._drain_s, 10.0))
         except TimeoutError:
@@ -220,13 +179,16 @@ class Worker:
         else:
             logger.info("worker_stopped", released=released, **vars(self.store.stored))
 
+    def _look_for_room(self) -> None:
+        """A seed was finished, or a teacher takes more calls than before."""
+        if not self._room.is_set() and self._claiming.rooms():
+            self._room.set()
+
     async def _wait_for_room(self) -> None:
-        """Until a seed is finished, the poll time has passed, or the worker is to stop."""
-        self._room.clear()
+        """Until there is room for a claim, the poll time has passed, or the worker is to stop."""
         waits = [asyncio.ensure_future(self.stop.wait()), asyncio.ensure_future(self._room.wait())]
-        idle = not self._seeds
         try:
-            await asyncio.wait(waits[:1] if idle else waits, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()

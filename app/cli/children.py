@@ -54,7 +54,7 @@ class Children:
             stdin=subprocess.DEVNULL,
             stdout=log or sys.stderr.fileno(),
             stderr=log or sys.stderr.fileno(),
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 -- one prctl call, no locks
+            preexec_fn=die_with_parent,  # noqa: PLW1509 -- one prctl call, no locks
         )
         if log is not None:
             log.close()
@@ -101,6 +101,6 @@ class Children:
         return f"; the end of {path}:\n" + "\n".join(tail)
 
 
-def _die_with_parent() -> None:
-    # Linux: the kernel sends SIGTERM when the parent is gone, however it went.
+def die_with_parent() -> None:
+    """For `preexec_fn`. Linux: the kernel sends SIGTERM when the parent is gone, however it went."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

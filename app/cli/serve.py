@@ -45,8 +45,15 @@ def api() -> None:
     )
 
 
-def worker() -> None:
-    """Run one worker process until SIGTERM, which drains it."""
+def worker(
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Worker processes, one a core; else LIMBECK_WORKER_PROCESSES.", show_default="1"),
+    ] = None,
+) -> None:
+    """Run a worker until SIGTERM, which drains it."""
+    if processes is not None:
+        os.environ["LIMBECK_WORKER_PROCESSES"] = str(processes)
     os.execv(sys.executable, [sys.executable, "-m", "workers"])  # noqa: S606 -- our own module
 
 

@@ -43,13 +43,25 @@ def funnel_table(view: dict[str, Any]) -> RenderableType:
     if view["eta_s"]:
         pace += f", about {view['eta_s']:.0f} s left"
     heading = Text.assemble((view["name"], "bold"), f"  {view['state']}  {pace}")
+    teacher = view["teacher"]
+    if teacher["level"] is not None:
+        table.add_row("teacher", f"{teacher['in_flight']}", _teacher(view["recipe"]["teacher"], teacher))
     words: list[RenderableType] = [heading, table]
+    if view["paused_because"]:
+        words.append(Text(f"paused itself: {view['paused_because']}", style="yellow", overflow="fold"))
     words += [Text(f"! {warning}", style="yellow", overflow="fold") for warning in view["warnings"]]
     words += [
         Text(f"! {failed['seeds']} failed ({failed['error_class']}): {failed['example']}", style="yellow", overflow="fold")
         for failed in view["failures"]
     ]
     return Group(*words)
+
+
+def _teacher(name: str, teacher: dict[str, Any]) -> str:
+    words = f"calls in flight at {name}, level {teacher['level']:.0f} ({teacher['level_reason']})"
+    if teacher["prefix_cache_hit_rate"] is not None:
+        words += f", prefix cache hits {teacher['prefix_cache_hit_rate']:.0%}"
+    return words
 
 
 def sample_panel(sample: dict[str, Any]) -> RenderableType:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rensa import RMinHash
 
-from app.curation.candidate import Candidate, Reject
+from app.curation.candidate import Candidate, Reject, TextField
 from app.curation.exact_duplicate import ExactDuplicate
 from app.curation.near_duplicate import NearDuplicate
 from app.curation.registry import CurationStep
 
 BANDS, ROWS = 16, 8
 MINHASH_SEED = 42
+DIGEST = struct.Struct(f"<{BANDS * ROWS}I")
+BAND_BYTES = 4 * ROWS
 # Scripts written without spaces (Han, kana, Hangul, Thai) count a word a character.
 UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]")
@@ -55,30 +58,32 @@ class Fingerprint:
 def fingerprints(steps: Sequence[CurationStep], candidate: Candidate, seed_id: int) -> tuple[Fingerprint, ...]:
     """One fingerprint for each duplicate check in the recipe that the text is long enough for."""
     found = []
+    cut: dict[TextField, tuple[str, list[str]]] = {}
     for step in steps:
         if isinstance(step, ExactDuplicate | NearDuplicate):
-            fingerprint = _fingerprint(step, candidate.text(step.on), seed_id)
+            if step.on not in cut:
+                text = normalise(candidate.text(step.on))
+                cut[step.on] = text, WORD.findall(text)
+            fingerprint = _fingerprint(step, *cut[step.on], seed_id)
             if fingerprint is not None:
                 found.append(fingerprint)
     return tuple(found)
 
 
-def _fingerprint(check: ExactDuplicate | NearDuplicate, raw: str, seed_id: int) -> Fingerprint | None:
-    text = normalise(raw)
-    words = sum(1 for _ in WORD.finditer(text))
+def _fingerprint(check: ExactDuplicate | NearDuplicate, text: str, words: list[str], seed_id: int) -> Fingerprint | None:
     if not words:
         return None
     base = FIELD_SLOTS * (check.on == "reasoning")
     if isinstance(check, ExactDuplicate):
         # A short text is compared within its seed only, so its key holds the seed: "Yes." may stand a million times.
-        long_enough = words >= check.min_words
+        long_enough = len(words) >= check.min_words
         content = text if long_enough else f"{seed_id}\0{text}"
         return Fingerprint(
             check, ((base + EXACT_SLOT, hash64(content.encode("utf-8", "surrogatepass"))),), text, frozenset(), long_enough
         )
-    if words < max(check.min_words, check.shingle):
+    if len(words) < max(check.min_words, check.shingle):
         return None
-    shingles = shingle(text, check.shingle)
+    shingles = _shingles(words, check.shingle)
     first = base + 1 + SHINGLE_SLOTS * (check.shingle - 1)
     keys = tuple((first + band, key) for band, key in enumerate(band_keys(shingles)))
     return Fingerprint(check, keys, text, shingles, long_enough=True)
@@ -91,8 +96,13 @@ def normalise(text: str) -> str:
 
 def shingle(text: str, size: int) -> frozenset[str]:
     """The runs of `size` words (punctuation counts as words) of a normalised text."""
-    words = WORD.findall(text)
-    return frozenset(" ".join(words[start : start + size]) for start in range(max(1, len(words) - size + 1)))
+    return _shingles(WORD.findall(text), size)
+
+
+def _shingles(words: list[str], size: int) -> frozenset[str]:
+    if len(words) <= size:
+        return frozenset([" ".join(words)])
+    return frozenset(map(" ".join, zip(*(words[start:] for start in range(size)), strict=False)))
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
@@ -104,12 +114,9 @@ def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
 def band_keys(shingles: frozenset[str]) -> list[int]:
     """16 signed 64-bit keys, one a band of 8 MinHash values."""
     minhash = RMinHash(num_perm=BANDS * ROWS, seed=MINHASH_SEED)
-    minhash.update(sorted(shingles))
-    digest = minhash.digest()
-    return [
-        hash64(b"".join(value.to_bytes(4, "little") for value in digest[start : start + ROWS]))
-        for start in range(0, BANDS * ROWS, ROWS)
-    ]
+    minhash.update(list(shingles))  # a minimum does not ask for an order
+    packed = DIGEST.pack(*minhash.digest())
+    return [hash64(packed[start : start + BAND_BYTES]) for start in range(0, len(packed), BAND_BYTES)]
 
 
 def hash64(data: bytes) -> int:

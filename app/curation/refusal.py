@@ -46,7 +46,9 @@ PATTERNS = [
     r"извините,? но я не могу (?:помочь|ответить|предоставить|выполнить)",
 ]
 OPENING = re.compile(r"(?:" + "|".join(PATTERNS) + r")", re.IGNORECASE)
-DECORATION = " \t*_\"'“”‘>#-"
+# Where a sentence begins: at the start, or after a stop, a colon, a comma or a new line; past quotes and Markdown.
+# Only there the patterns are tried: to search for them everywhere cost ten times as much.
+BEGINNING = re.compile(r"(?:^|(?<=[.!?:\n,]))[ \t*_\"'“”‘>#-]*")
 
 
 class Refusal(Check):
@@ -57,10 +59,10 @@ class Refusal(Check):
 
     def judge(self, candidate: Candidate) -> Reject | None:
         head = candidate.response[: self.within_chars + 200].replace("’", "'")
-        for match in OPENING.finditer(head):
-            if match.start() > self.within_chars:
+        for beginning in BEGINNING.finditer(head):
+            if beginning.end() > self.within_chars:
                 break
-            before = head[: match.start()].rstrip(DECORATION)
-            if not before or before.endswith((".", "!", "?", ":", "\n", ",")):
+            match = OPENING.match(head, beginning.end())
+            if match is not None:
                 return self.reject(f"opens with {match.group()[:80]!r}")
         return None

@@ -55,11 +55,13 @@ def repeated_line_share(text: str) -> float:
 
 def repeated_ngram_share(words: list[str], n: int) -> float:
     """Words covered by an n-gram that stood before, over all words; 0 where there is no n-gram."""
+    grams = list(zip(*(words[start:] for start in range(n)), strict=False))
+    if len(set(grams)) == len(grams):
+        return 0.0
     seen: set[tuple[str, ...]] = set()
     covered = 0
     reach = 0  # words before this position are counted already
-    for start in range(len(words) - n + 1):
-        gram = tuple(words[start : start + n])
+    for start, gram in enumerate(grams):
         if gram in seen:
             covered += start + n - max(start, reach)
             reach = start + n

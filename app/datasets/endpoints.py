@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response, status
 
 from app.access.guard import WorkspaceId
-from app.datasets.schemas import CreateDataset, DatasetList, DatasetView, Requeue, Requeued
+from app.datasets.recipe import Recipe
+from app.datasets.schemas import ChangeDataset, CreateDataset, DatasetList, DatasetView, Requeue, Requeued
 from app.datasets.service import DatasetService
 from app.problems import PROBLEMS
 
@@ -41,9 +42,21 @@ async def get_dataset(service: Service, name: str) -> DatasetView:
     return await service.get(name)
 
 
+@router.patch("/{name}")
+async def change_dataset(service: Service, name: str, body: ChangeDataset) -> DatasetView:
+    """Change its weight, its target or its budget. A dataset that paused itself goes on when it is resumed."""
+    return await service.change(name, body)
+
+
+@router.put("/{name}/recipe")
+async def change_recipe(service: Service, name: str, body: Recipe) -> DatasetView:
+    """A new revision of the recipe, for all that is not yet done; what is stored keeps the revision that made it."""
+    return await service.change_recipe(name, body)
+
+
 @router.post("/{name}/pause")
 async def pause_dataset(service: Service, name: str) -> DatasetView:
-    """Stop claiming seeds; calls in flight finish and are kept."""
+    """Stop within seconds: no more seeds are claimed, and calls in flight are hung up on and go back into the queue."""
     return await service.pause(name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -13,18 +13,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.teachers.diagnosis import LOOKED_AT, ReasoningSeen
 
-INSERT = text(
-    "INSERT INTO datasets (workspace_id, name) VALUES (:workspace_id, :name) ON CONFLICT DO NOTHING RETURNING dataset_id"
-)
+INSERT = text("""
+    INSERT INTO datasets (workspace_id, name, weight, target_accepted, budget_attempts, budget_tokens, budget_wall_s)
+    VALUES (:workspace_id, :name, :weight, :target_accepted, :budget_attempts, :budget_tokens, :budget_wall_s)
+    ON CONFLICT DO NOTHING RETURNING dataset_id
+""")
 INSERT_RECIPE = text("""
     INSERT INTO recipes (workspace_id, dataset_id, revision, body, hash)
     VALUES (:workspace_id, :dataset_id, :revision, CAST(:body AS jsonb), :hash)
 """)
 SELECT_ONE = text("""
-    SELECT d.workspace_id, d.dataset_id, d.name, d.state, d.recipe_revision, d.created_at, r.body::text AS recipe, r.hash AS recipe_hash
+    SELECT d.workspace_id, d.dataset_id, d.name, d.state, d.paused_because, d.recipe_revision, d.weight, d.target_accepted,
+           d.budget_attempts, d.budget_tokens, d.budget_wall_s, d.created_at, r.body::text AS recipe, r.hash AS recipe_hash
     FROM datasets d JOIN recipes r USING (workspace_id, dataset_id)
     WHERE d.workspace_id = :workspace_id AND d.name = :name AND r.revision = d.recipe_revision
 """)
+# Claims and uploads hold this lock shared while they rely on a dataset's state. It queues fairly, which row locks
+# do not: whoever changes the state waits for those before, and those after wait for it.
+LOCK_STATE = text("SELECT pg_advisory_xact_lock(CAST(:dataset_id AS bigint))")
+LOCK_ROW = text("SELECT FROM datasets WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id FOR UPDATE")
 SELECT_PAGE = text("""
     SELECT d.dataset_id, d.name, d.state, d.created_at, r.hash AS recipe_hash,
            (SELECT coalesce(json_object_agg(state, n), '{}')::text
@@ -39,7 +46,13 @@ SELECT_RECIPE = text("""
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND revision = :revision
 """)
 SET_STATE = text("""
-    UPDATE datasets SET state = :state WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
+    UPDATE datasets SET state = CAST(:state AS text), paused_because = NULL,
+                        clock_from = CASE WHEN CAST(:state AS text) = 'running' AND state = 'paused' THEN now() ELSE clock_from END
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
+""")
+SET_RECIPE = text("""
+    UPDATE datasets SET recipe_revision = :revision
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state <> 'cancelled'
 """)
 DELETE = text("DELETE FROM datasets WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id")
 # A seed takes its lease, attempts and samples with it.
@@ -81,6 +94,17 @@ NEWEST_ATTEMPTS = text(f"SELECT outcome, error_class, error_text FROM attempts {
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a teacher a dataset gets, and when it pauses itself; None is without limit."""
+
+    weight: float = 1.0
+    target_accepted: int | None = None
+    budget_attempts: int | None = None
+    budget_tokens: int | None = None
+    budget_wall_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetRow:
     """A dataset and its current recipe."""
 
@@ -88,7 +112,13 @@ class DatasetRow:
     dataset_id: int
     name: str
     state: str
+    paused_because: str | None
     recipe_revision: int
+    weight: float
+    target_accepted: int | None
+    budget_attempts: int | None
+    budget_tokens: int | None
+    budget_wall_s: int | None
     created_at: datetime
     recipe: dict[str, Any]
     recipe_hash: str
@@ -113,21 +143,35 @@ class DatasetRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def insert(self, workspace_id: int, name: str, recipe: dict[str, Any], recipe_hash: str) -> int | None:
-        """The new dataset's id, or None if the name is taken."""
-        dataset_id = (await self._connection.execute(INSERT, {"workspace_id": workspace_id, "name": name})).scalar()
-        if dataset_id is None:
-            return None
-        body = orjson.dumps(recipe).decode()
-        await self._connection.execute(
-            INSERT_RECIPE,
-            {"workspace_id": workspace_id, "dataset_id": dataset_id, "revision": 1, "body": body, "hash": recipe_hash},
-        )
-        return int(dataset_id)
+    async def insert(self, workspace_id: int, name: str, limits: Limits) -> int | None:
+        """The new dataset's id, or None if the name is taken; it has no recipe yet."""
+        dataset_id = (
+            await self._connection.execute(INSERT, {"workspace_id": workspace_id, "name": name, **asdict(limits)})
+        ).scalar()
+        return None if dataset_id is None else int(dataset_id)
 
-    async def find(self, workspace_id: int, name: str) -> DatasetRow | None:
-        """The dataset of that name."""
-        row = (await self._connection.execute(SELECT_ONE, {"workspace_id": workspace_id, "name": name})).mappings().first()
+    async def insert_recipe(
+        self, workspace_id: int, dataset_id: int, revision: int, body: dict[str, Any], recipe_hash: str
+    ) -> None:
+        """One more revision."""
+        key = {"workspace_id": workspace_id, "dataset_id": dataset_id, "revision": revision}
+        await self._connection.execute(INSERT_RECIPE, {**key, "body": orjson.dumps(body).decode(), "hash": recipe_hash})
+
+    async def set_recipe(self, dataset: DatasetRow, revision: int) -> bool:
+        """What is claimed from now on follows that revision. False if the dataset is cancelled."""
+        parameters = {"workspace_id": dataset.workspace_id, "dataset_id": dataset.dataset_id, "revision": revision}
+        return (await self._connection.execute(SET_RECIPE, parameters)).rowcount == 1
+
+    async def find(self, workspace_id: int, name: str, *, for_update: bool = False) -> DatasetRow | None:
+        """The dataset of that name, locked if it is to be changed."""
+        named = {"workspace_id": workspace_id, "name": name}
+        row = (await self._connection.execute(SELECT_ONE, named)).mappings().first()
+        if row is not None and for_update:
+            key = {"workspace_id": workspace_id, "dataset_id": row["dataset_id"]}
+            await self._connection.execute(LOCK_STATE, {"dataset_id": row["dataset_id"]})
+            await self._connection.execute(LOCK_ROW, key)
+            # As whoever was waited for has left it.
+            row = (await self._connection.execute(SELECT_ONE, named)).mappings().first()
         return None if row is None else DatasetRow(**{**row, "recipe": orjson.loads(row["recipe"])})
 
     async def page(self, workspace_id: int, after: int, size: int) -> Sequence[RowMapping]:
@@ -146,6 +190,7 @@ class DatasetRepository:
 
     async def set_state(self, dataset: DatasetRow, state: str) -> bool:
         """False if the dataset is cancelled, which is for good."""
+        await self._connection.execute(LOCK_STATE, {"dataset_id": dataset.dataset_id})
         parameters = {"workspace_id": dataset.workspace_id, "dataset_id": dataset.dataset_id, "state": state}
         return (await self._connection.execute(SET_STATE, parameters)).rowcount == 1
 

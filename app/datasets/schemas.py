@@ -19,6 +19,24 @@ DatasetName = Annotated[
 DatasetState = Literal["running", "paused", "cancelled", "idle"]
 
 
+Limit = Annotated[int, Field(strict=True, ge=1, le=10**15)]
+Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+
+
+class Budget(BaseModel):
+    """What a dataset may use before it pauses itself; null is without limit. Calls in flight at that moment are kept.
+
+    `attempts`: teacher calls. `tokens`: prompt and completion tokens of all attempts. `wall_s`: seconds since the
+    dataset was made, or resumed, or the budget was changed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    attempts: Limit | None = None
+    tokens: Limit | None = None
+    wall_s: Annotated[int, Field(strict=True, ge=1, le=10**9)] | None = None
+
+
 class CreateDataset(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -29,6 +47,19 @@ class CreateDataset(BaseModel):
 
     name: DatasetName
     recipe: Recipe = Recipe()
+    weight: Weight = 1.0
+    target_accepted: Limit | None = None
+    budget: Budget = Budget()
+
+
+class ChangeDataset(BaseModel):
+    """What is left out stays as it is; null takes a limit away."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weight: Weight = 1.0
+    target_accepted: Limit | None = None
+    budget: Budget | None = None
 
 
 class Requeue(BaseModel):
@@ -86,17 +117,33 @@ class SeedFailure(BaseModel):
     example: str
 
 
+class TeacherState(BaseModel):
+    """The dataset's teacher as its workers see it; null where no worker has told yet."""
+
+    level: float | None = Field(default=None, description="Calls that it is given at once now, all workers together.")
+    level_reason: str | None = None
+    in_flight: int = 0
+    prefix_cache_hit_rate: float | None = None
+    faults: list[str] = []
+
+
 class DatasetView(BaseModel):
     name: str
     state: DatasetState
+    paused_because: str | None = Field(default=None, description="Why it paused itself; null if the user paused it.")
     recipe: dict[str, Any]
     recipe_hash: str
+    recipe_revision: int
+    weight: float
+    target_accepted: int | None
+    budget: Budget
     seeds: SeedCounts
     samples: SampleCounts
     attempts: AttemptCounts
     tokens: Tokens
     rate: Rate
     eta_s: float | None
+    teacher: TeacherState = TeacherState()
     failures: list[SeedFailure] = []
     warnings: list[str] = Field(default=[], description="What to look at, in words that name the setting to change.")
     created_at: datetime

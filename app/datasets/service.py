@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from app.database import Database
-from app.datasets.repository import DatasetRepository, DatasetRow
-from app.datasets.schemas import CreateDataset, DatasetList, DatasetSummary, DatasetView, SeedCounts
-from app.datasets.view import show, shown_state
+from app.datasets.recipe import Recipe
+from app.datasets.repository import DatasetRepository, DatasetRow, Limits
+from app.datasets.schemas import (
+    Budget,
+    ChangeDataset,
+    CreateDataset,
+    DatasetList,
+    DatasetSummary,
+    DatasetView,
+    SeedCounts,
+)
+from app.datasets.spending import SpendingRepository
+from app.datasets.view import show, show_budget, shown_state
 from app.errors import Conflict, InvalidInput, NotFound
 from app.queue.repository import QueueRepository
 from app.teachers.config import Teachers
+from app.teachers.repository import TeacherStatusRepository
 
 DELETED_AT_ONCE = 2000
 
@@ -29,19 +40,63 @@ class DatasetService:
             Conflict: the name is taken.
         """
         recipe = request.recipe.resolve(self._teachers.resolve(request.recipe.teacher))
+        limits = _limits(request.weight, request.target_accepted, request.budget)
         async with self._database.begin() as connection:
-            made = await DatasetRepository(connection).insert(self._workspace_id, request.name, recipe.body(), recipe.hash())
+            repository = DatasetRepository(connection)
+            made = await repository.insert(self._workspace_id, request.name, limits)
             if made is None:
                 msg = f"There is a dataset {request.name!r} already; choose another name, or delete that one."
                 raise Conflict(msg)
+            await repository.insert_recipe(self._workspace_id, made, 1, recipe.body(), recipe.hash())
+            await SpendingRepository(connection).set_limits((self._workspace_id, made), limits)
         return await self.get(request.name)
+
+    async def change(self, name: str, request: ChangeDataset) -> DatasetView:
+        """Another weight, target or budget; what the request leaves out stays."""
+        given = request.model_fields_set
+        async with self._database.begin() as connection:
+            dataset = await find_dataset(DatasetRepository(connection), self._workspace_id, name, for_update=True)
+            budget = show_budget(dataset)
+            if "budget" in given and request.budget is None:
+                budget = Budget()
+            elif request.budget is not None:
+                budget = budget.model_copy(update=request.budget.model_dump(include=request.budget.model_fields_set))
+            limits = _limits(
+                request.weight if "weight" in given else dataset.weight,
+                request.target_accepted if "target_accepted" in given else dataset.target_accepted,
+                budget,
+            )
+            await SpendingRepository(connection).set_limits((dataset.workspace_id, dataset.dataset_id), limits)
+        return await self.get(name)
+
+    async def change_recipe(self, name: str, recipe: Recipe) -> DatasetView:
+        """A new revision, unless the recipe is the one that it has.
+
+        Raises:
+            InvalidInput: it names no known teacher. Conflict: the dataset is cancelled.
+        """
+        recipe = recipe.resolve(self._teachers.resolve(recipe.teacher))
+        async with self._database.begin() as connection:
+            repository = DatasetRepository(connection)
+            dataset = await find_dataset(repository, self._workspace_id, name, for_update=True)
+            if dataset.state == "cancelled":
+                raise _cancelled(name)
+            if dataset.recipe_hash != recipe.hash():
+                revision = dataset.recipe_revision + 1
+                key = dataset.workspace_id, dataset.dataset_id
+                await repository.insert_recipe(*key, revision, recipe.body(), recipe.hash())
+                await repository.set_recipe(dataset, revision)
+                before = int(dataset.recipe["samples_per_seed"])
+                await QueueRepository(connection).resize(*key, before, recipe.samples_per_seed)
+        return await self.get(name)
 
     async def get(self, name: str) -> DatasetView:
         """The dataset with its whole funnel, all of one instant."""
         async with self._database.snapshot() as connection:
             repository = DatasetRepository(connection)
             dataset = await find_dataset(repository, self._workspace_id, name)
-            return show(dataset, await repository.funnel(dataset), self._teachers)
+            seen = await TeacherStatusRepository(connection).seen(dataset.recipe["teacher"])
+            return show(dataset, await repository.funnel(dataset), self._teachers, seen)
 
     async def list(self, cursor: str | None, size: int) -> DatasetList:
         """A page of datasets, oldest first."""
@@ -61,11 +116,15 @@ class DatasetService:
         return DatasetList(datasets=page, next_cursor=str(rows[-1]["dataset_id"]) if len(rows) == size else None)
 
     async def pause(self, name: str) -> DatasetView:
-        """No new claims; calls in flight finish and are stored."""
+        """No new claims; workers hang up on the calls in flight within about a second."""
         return await self._move(name, "paused")
 
     async def resume(self, name: str) -> DatasetView:
-        """Claims again."""
+        """Claims again.
+
+        Raises:
+            Conflict: it stands at its target or a budget; says which.
+        """
         return await self._move(name, "running")
 
     async def cancel(self, name: str) -> DatasetView:
@@ -109,18 +168,29 @@ class DatasetService:
             repository = DatasetRepository(connection)
             dataset = await find_dataset(repository, self._workspace_id, name)
             if not await repository.set_state(dataset, state):
-                msg = f"Dataset {name!r} is cancelled, which is for good; make a new one."
+                raise _cancelled(name)
+            spending = SpendingRepository(connection)
+            if state == "running" and (words := await spending.why_reached((dataset.workspace_id, dataset.dataset_id))):
+                msg = f"Dataset {name!r} would pause again at once ({words}): raise that limit first (PATCH)."
                 raise Conflict(msg)
         return await self.get(name)
 
 
-async def find_dataset(repository: DatasetRepository, workspace_id: int, name: str) -> DatasetRow:
-    """The dataset of that name.
+def _cancelled(name: str) -> Conflict:
+    return Conflict(f"Dataset {name!r} is cancelled, which is for good; make a new one.")
+
+
+def _limits(weight: float, target_accepted: int | None, budget: Budget) -> Limits:
+    return Limits(weight, target_accepted, budget.attempts, budget.tokens, budget.wall_s)
+
+
+async def find_dataset(repository: DatasetRepository, workspace_id: int, name: str, *, for_update: bool = False) -> DatasetRow:
+    """The dataset of that name, locked if it is to be changed.
 
     Raises:
         NotFound: there is none.
     """
-    dataset = None if "\0" in name else await repository.find(workspace_id, name)
+    dataset = None if "\0" in name else await repository.find(workspace_id, name, for_update=for_update)
     if dataset is None:
         msg = f"There is no dataset {name!r} here."
         raise NotFound(msg)

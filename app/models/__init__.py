@@ -8,6 +8,7 @@ from app.models.leases import Lease
 from app.models.recipes import RecipeRevision
 from app.models.samples import Sample
 from app.models.seeds import Seed
+from app.models.spending import Spending
 from app.models.uploads import Upload
 from app.models.workers import WorkerProcess
 from app.models.workspaces import Workspace
@@ -21,6 +22,7 @@ __all__ = [
     "RecipeRevision",
     "Sample",
     "Seed",
+    "Spending",
     "Upload",
     "WorkerProcess",
     "Workspace",

@@ -9,18 +9,33 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.queue.statements import CANCEL, CLAIM, FORGET_WORKERS, LOCK_CURRENT, RELEASE, REQUEUE, RESCUE, RUNNABLE, UPDATE
+from app.queue.statements import (
+    CANCEL,
+    CLAIM,
+    FORGET_WORKERS,
+    LOCK_CURRENT,
+    LOCK_LIVE,
+    RELEASE,
+    REQUEUE,
+    RESCUE,
+    RESIZE,
+    RUNNABLE,
+    STOPPED,
+    UPDATE,
+)
 from app.queue.states import MAX_SETBACKS, LeasedSeed, LeaseKey, LeaseUpdate
 
 
 @dataclass(frozen=True, slots=True)
 class RunnableDataset:
-    """A running dataset with seeds that are due."""
+    """A running dataset with seeds that are due. `left` calls at most are still wanted; None: no limit."""
 
     workspace_id: int
     dataset_id: int
     recipe_revision: int
     teacher: str
+    weight: float = 1.0
+    left: int | None = None
 
 
 class QueueRepository:
@@ -59,6 +74,12 @@ class QueueRepository:
         # Seeds that were sent together, and may share a prefix, stay together.
         return sorted(leased, key=lambda seed: seed.key.seed_id)
 
+    async def stopped(self, datasets: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bool]:
+        """Those of the (workspace, dataset) pairs that do not run, and whether the calls that their teacher has are still wanted."""
+        columns = {"workspaces": [pair[0] for pair in datasets], "datasets": [pair[1] for pair in datasets]}
+        rows = await self._connection.execute(STOPPED, columns)
+        return {(row.workspace_id, row.dataset_id): row.paid_for for row in rows}
+
     async def lock_current(self, keys: Iterable[LeaseKey]) -> set[LeaseKey]:
         """Those of the leases that are still held, locked until the transaction ends."""
         rows = await LOCK_CURRENT.rows(self._connection, **_columns(sorted(set(keys), key=_order)))
@@ -80,7 +101,7 @@ class QueueRepository:
             workspaces=[workspace_id for workspace_id, _, _ in kinds],
             datasets=[dataset_id for _, dataset_id, _ in kinds],
             states=[value.state for value in values],
-            open_samples=[",".join(map(str, value.open_samples)) for value in values],
+            open_samples=[None if value.open_samples is None else ",".join(map(str, value.open_samples)) for value in values],
             delays=[value.delay_s for value in values],
             charged=[value.charged for value in values],
             setbacks=[value.setback for value in values],
@@ -105,7 +126,15 @@ class QueueRepository:
 
     async def cancel(self, workspace_id: int, dataset_id: int) -> int:
         """Cancel what is queued or leased; leased seeds lose their token, so late answers change nothing."""
-        return (await self._connection.execute(CANCEL, {"workspace_id": workspace_id, "dataset_id": dataset_id})).rowcount
+        key = {"workspace_id": workspace_id, "dataset_id": dataset_id}
+        await self._connection.execute(LOCK_LIVE, key)
+        return (await self._connection.execute(CANCEL, key)).rowcount
+
+    async def resize(self, workspace_id: int, dataset_id: int, before: int, after: int) -> None:
+        """The recipe asks for `after` samples a seed instead of `before`."""
+        if before != after:
+            key = {"workspace_id": workspace_id, "dataset_id": dataset_id}
+            await self._connection.execute(RESIZE, {**key, "before": before, "after": after})
 
     async def requeue(self, workspace_id: int, dataset_id: int, error_class: str | None) -> int:
         """Failed seeds back into the queue with a clean slate, all or those of one error class."""

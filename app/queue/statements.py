@@ -20,10 +20,12 @@ RUNNABLE = HotStatement("""
             ORDER BY l.workspace_id, l.dataset_id, l.not_before, l.seed_id LIMIT 1
         ) AS following
     )
-    SELECT waiting.workspace_id, waiting.dataset_id, d.recipe_revision, r.teacher
+    SELECT waiting.workspace_id, waiting.dataset_id, d.recipe_revision, r.teacher, d.weight,
+           (SELECT least(d.target_accepted - s.accepted, d.budget_attempts - s.attempts) FROM spending s
+            WHERE s.workspace_id = waiting.workspace_id AND s.dataset_id = waiting.dataset_id) AS left_over
     FROM waiting
     CROSS JOIN LATERAL (
-        SELECT d.recipe_revision FROM datasets d
+        SELECT d.recipe_revision, d.weight, d.target_accepted, d.budget_attempts FROM datasets d
         WHERE d.workspace_id = waiting.workspace_id AND d.dataset_id = waiting.dataset_id AND d.state = 'running'
         LIMIT 1
     ) AS d
@@ -41,17 +43,28 @@ RUNNABLE = HotStatement("""
     ORDER BY waiting.workspace_id, waiting.dataset_id
 """)
 
+# Whose calls are not wanted any more: paused, cancelled, or deleted. A dataset that is out of budget keeps those that
+# the teacher has: they are paid for.
+STOPPED = text("""
+    SELECT mine.workspace_id, mine.dataset_id, coalesce(d.paused_because LIKE 'budget%', false) AS paid_for
+    FROM unnest(CAST(:workspaces AS int[]), CAST(:datasets AS bigint[])) AS mine (workspace_id, dataset_id)
+    LEFT JOIN datasets d USING (workspace_id, dataset_id)
+    WHERE d.state IS NULL OR d.state <> 'running'
+""")
+
 # One statement: the CTE locks what it picks and skips what others have locked, so two workers never
 # see the same row; the token is fresh, so whoever held the seed before can no longer write to it.
 # The dataset's row is read FOR SHARE: a claim and a pause or cancel take turns, so that no seed is
 # leased after the pause was answered. SKIP LOCKED: a dataset that is just being paused or deleted
-# holds up no other; the next poll sees what became of it.
+# holds up no other; the next poll sees what became of it. The advisory lock is there because it queues
+# fairly: claims that follow each other closely would keep a pause from the row for ever.
 # The rows that are locked are found again by their place (ctid), which cannot move while they are
 # locked, and each seed by LATERAL with LIMIT: neither leaves the planner a choice (decision 0004).
 CLAIM = HotStatement("""
     WITH dataset AS (
         SELECT workspace_id, dataset_id, recipe_revision FROM datasets
         WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state = 'running'
+          AND pg_try_advisory_xact_lock_shared(dataset_id)
         FOR SHARE SKIP LOCKED
     ), picked AS MATERIALIZED (
         SELECT l.ctid AS place FROM leases l, dataset
@@ -172,16 +185,19 @@ FORGET_WORKERS = text(
 )
 
 # Locks in the order in which stores lock, so that the two never wait for each other in a circle.
-CANCEL = text("""
-    WITH live AS MATERIALIZED (
-        SELECT ctid AS place FROM leases
+LOCK_LIVE = text("""
+    SELECT count(*) FROM (
+        SELECT FROM leases
         WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state IN ('queued', 'leased')
         ORDER BY seed_id
         FOR UPDATE
-    )
-    UPDATE leases l SET state = 'cancelled', lease_token = NULL, worker_id = NULL
-    FROM live
-    WHERE l.ctid = live.place
+    ) AS live
+""")
+# A statement of its own, whose snapshot sees what the stores that were waited for have written: found by their
+# places in the locking statement, those rows were seen to be passed over, and lived on in a cancelled dataset.
+CANCEL = text("""
+    UPDATE leases SET state = 'cancelled', lease_token = NULL, worker_id = NULL
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state IN ('queued', 'leased')
 """)
 
 REQUEUE = text("""
@@ -194,4 +210,21 @@ REQUEUE = text("""
     FROM dataset
     WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id AND state = 'failed'
       AND (CAST(:error_class AS text) IS NULL OR error_class = :error_class)
+""")
+
+# A recipe that asks for more or fewer samples a seed: seeds of which some samples are settled get the new ones too.
+# Those that are leased are settled by the revision that they were leased with.
+RESIZE = text("""
+    UPDATE leases
+    SET open_samples = ARRAY(SELECT i FROM unnest(open_samples) AS i WHERE i < :after)
+                       || CAST(ARRAY(
+                              SELECT i FROM generate_series(CAST(:before AS int), CAST(:after AS int) - 1) AS i
+                              WHERE NOT EXISTS (
+                                  SELECT FROM samples p
+                                  WHERE p.workspace_id = leases.workspace_id AND p.dataset_id = leases.dataset_id
+                                    AND p.seed_id = leases.seed_id AND p.sample_index = i AND p.verdict = 'accepted'
+                              )
+                          ) AS smallint[])
+    WHERE workspace_id = :workspace_id AND dataset_id = :dataset_id
+      AND state IN ('queued', 'failed') AND open_samples IS NOT NULL
 """)

@@ -50,11 +50,11 @@ class LeasedSeed:
 class LeaseUpdate:
     """What a completing write does to the lease. `state` None keeps it leased, with fewer samples open.
 
-    `charged` False gives the try back; `setback` counts one more failure that was not the seed's.
+    `open_samples` None means all that the recipe asks for. `charged` False gives the try back; `setback` counts one more failure that was not the seed's.
     """
 
     state: Literal["queued", "done", "failed"] | None
-    open_samples: tuple[int, ...]
+    open_samples: tuple[int, ...] | None
     delay_s: float = 0.0
     charged: bool = True
     setback: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from app.errors import InvalidInput, UnsupportedMedia
 from app.seeds.parse import RawItem
 
-MAX_CHUNK_BYTES = 256 * 1024
+MAX_CHUNK_BYTES = 64 * 1024
 GZIP_WINDOW = 31  # zlib's wbits for "gzip header, largest window"
 
 
@@ -40,13 +41,16 @@ class Body:
         return self._hash.digest()
 
     async def _hashed(self) -> AsyncIterator[bytes]:
+        """Pieces of at most MAX_CHUNK_BYTES. Much can come of one read (a gzip bomb): other requests have a turn between."""
         async for chunk in self._chunks:
             self._hash.update(chunk)
-            yield chunk
+            for start in range(0, len(chunk), MAX_CHUNK_BYTES):
+                yield chunk[start : start + MAX_CHUNK_BYTES]
+                await asyncio.sleep(0)
 
 
 async def read_chunks(request: Request) -> AsyncIterator[bytes]:
-    """Chunks of at most 256 KiB, so that a small gzip bomb cannot become one large string.
+    """Chunks, of at most 64 KiB where they are unpacked, so that a small gzip bomb cannot become one large string.
 
     Raises:
         UnsupportedMedia: a Content-Encoding other than gzip.

@@ -62,7 +62,8 @@ async def push_seeds(
             f"Content-Type {content_type!r} is not taken here; send application/x-ndjson (one seed a line) or application/json."
         )
         raise UnsupportedMedia(msg)
-    answer, good = await SeedService(request.app.state.database, workspace_id).take(name, body, idempotency_key)
+    state = request.app.state
+    answer, good = await SeedService(state.database, state.turns, workspace_id).take(name, body, idempotency_key)
     if not good:
         raise _all_rejected(answer)
     return UploadAnswer.model_validate(answer)

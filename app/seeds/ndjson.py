@@ -16,34 +16,33 @@ async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[RawIte
     pending = bytearray()
     skipping = False
     async for chunk in chunks:
-        lines = chunk.split(b"\n")
+        *ended, rest = chunk.split(b"\n")
         items: list[RawItem] = []
-        for index, piece in enumerate(lines):
-            last = index == len(lines) - 1
-            if not skipping:
-                if len(pending) + len(piece) > MAX_LINE_BYTES:
-                    skipping = True
-                    pending.clear()
-                else:
-                    pending += piece
-            if not last:
+        if ended:
+            # Only the first of them may have begun in an earlier chunk.
+            ended[0] = b"".join((pending, ended[0]))
+            pending.clear()
+            for line in ended:
                 number += 1
-                if skipping:
+                if skipping or len(line) > MAX_LINE_BYTES:
                     items.append(RawItem(number, b"", too_long=True))
-                elif line := _content(number, pending):
-                    items.append(RawItem(number, line))
+                    skipping = False
+                elif content := _content(number, line):
+                    items.append(RawItem(number, content))
+        if not skipping:
+            pending += rest
+            if len(pending) > MAX_LINE_BYTES:
+                skipping = True
                 pending.clear()
-                skipping = False
         if items:
             yield items
     number += 1
     if skipping:
         yield [RawItem(number, b"", too_long=True)]
-    elif line := _content(number, pending):
-        yield [RawItem(number, line)]
+    elif content := _content(number, bytes(pending)):
+        yield [RawItem(number, content)]
 
 
-def _content(number: int, pending: bytearray) -> bytes:
+def _content(number: int, line: bytes) -> bytes:
     """The line without a byte order mark; empty for a blank one."""
-    line = bytes(pending)
     return (line.removeprefix(BOM) if number == 1 else line).strip()

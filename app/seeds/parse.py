@@ -9,23 +9,24 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from app.errors import FieldError
+from app.seeds.marks import MAX_MARKS, has_long_run
 
 BOM = b"\xef\xbb\xbf"
 MAX_LINE_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 MAX_INSTANCES = 1000
+CONTAINERS = (dict, list)
 # Members of well-known shapes that say nothing a seed needs; kept as metadata.
 KNOWN = frozenset({"instruction", "input", "output", "reference", "metadata", "instances"})
 
 
-@dataclass(frozen=True, slots=True)
-class RawItem:
+# Both are made once a line; a frozen dataclass takes several times as long to make as a tuple.
+class RawItem(NamedTuple):
     """One line as bytes, or one item already parsed; or why there is none."""
 
     line: int
@@ -37,8 +38,7 @@ class RawItem:
     broken: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedSeed:
+class ParsedSeed(NamedTuple):
     """A seed ready to store. `content_hash`: 16 bytes of SHA-256 over instruction and input."""
 
     line: int
@@ -66,6 +66,9 @@ def parse_item(item: RawItem) -> Iterator[ParsedSeed | FieldError]:
         if not isinstance(value, dict):
             msg = f'must be an object like {{"instruction": "…"}}, not {_kind(value)}'
             raise _Wrong(msg)
+        if value.get("instances") is None:
+            yield _one(item.line, value, "")
+            return
         for unfolded, prefix in _unfold(value):
             if isinstance(unfolded, dict):
                 yield _one(item.line, unfolded, prefix)
@@ -114,9 +117,6 @@ def _too_deep() -> _Wrong:
 
 
 def _unfold(value: dict[str, Any]) -> Iterator[tuple[Any, str]]:
-    if value.get("instances") is None:
-        yield value, ""
-        return
     instances = value["instances"]
     if not isinstance(instances, list) or not instances:
         msg = f'must be a list of {{"input", "output"}} objects, not {_kind(instances) if instances != [] else "an empty list"}'
@@ -173,6 +173,9 @@ def _clean(text: str, field: str) -> str:
     except UnicodeEncodeError:
         msg = "contains a lone surrogate (\\ud800 to \\udfff without its other half), which is no character: remove it"
         raise _Wrong(msg, field) from None
+    if has_long_run(text):
+        msg = f"has more than {MAX_MARKS} combining marks in a row: no text needs them, remove them"
+        raise _Wrong(msg, field)
     return unicodedata.normalize("NFC", text)
 
 
@@ -207,18 +210,19 @@ def _metadata(value: dict[str, Any]) -> str | None:
     return encoded
 
 
-def _check_depth(value: Any) -> None:  # noqa: ANN401 -- any JSON
+def _check_depth(value: dict[str, Any]) -> None:
     level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_DEPTH - 1):
         level = [
             child
             for parent in level
-            if isinstance(parent, dict | list)
             for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, CONTAINERS)
         ]
         if not level:
             return
-    raise _too_deep()
+    if any(level):
+        raise _too_deep()
 
 
 def all_strings(value: Any) -> str:  # noqa: ANN401 -- any JSON

@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database import LOOKUP_PLANS
 from app.seeds.parse import ParsedSeed
 
 # The seed and its lease row are born together: an acknowledged seed is always in the queue.
@@ -37,11 +38,17 @@ ENQUEUE = text("""
 """)
 
 # After a cut-off upload with the same Idempotency-Key: what that one stored is ours, not a duplicate.
+# LATERAL with LIMIT, and planned as a look-up: as a join, while the table had no statistics, it read the whole
+# dataset for every seed (docs/decisions/0003). The dataset is in the hash.
 STORED_BEFORE = text("""
-    SELECT count(*) FROM seeds s
-    JOIN unnest(CAST(:hashes AS bytea[]), CAST(:lines AS bigint[])) AS u (content_hash, line)
-      ON s.content_hash = u.content_hash AND s.upload_line = u.line
-    WHERE s.workspace_id = :workspace_id AND s.dataset_id = :dataset_id AND s.upload_id = :upload_id
+    SELECT count(*)
+    FROM unnest(CAST(:hashes AS bytea[]), CAST(:lines AS bigint[])) AS u (content_hash, line),
+    LATERAL (
+        SELECT upload_id, upload_line FROM seeds
+        WHERE workspace_id = :workspace_id AND content_hash = u.content_hash
+        LIMIT 1
+    ) AS s
+    WHERE s.upload_id = :upload_id AND s.upload_line = u.line
 """)
 
 OPEN_UPLOAD = text("""
@@ -63,7 +70,11 @@ CLOSE_UPLOAD = text("""
 """)
 # Uploads into one dataset take turns batch by batch: two that insert the same seeds in different
 # orders would otherwise wait for each other in a circle.
-TAKE_TURN = text("SELECT pg_advisory_xact_lock(-CAST(:workspace_id AS int), hashint8(:dataset_id))")
+# The second lock lets a pause or cancel in between (app/datasets/repository.py).
+TAKE_TURN = text("""
+    SELECT pg_advisory_xact_lock(-CAST(:workspace_id AS int), hashint8(:dataset_id)),
+           pg_advisory_xact_lock_shared(CAST(:dataset_id AS bigint))
+""")
 BUSY_S = 60
 
 
@@ -84,10 +95,10 @@ class SeedRepository:
         self._connection = connection
         self._dataset = {"workspace_id": workspace_id, "dataset_id": dataset_id}
 
-    def _own_hash(self, seed: ParsedSeed) -> bytes:
-        """The seed's content hash within this dataset."""
+    def _own_hashes(self, seeds: Sequence[ParsedSeed]) -> list[bytes]:
+        """The seeds' content hashes within this dataset."""
         salt = self._dataset["dataset_id"].to_bytes(8, "little")
-        return hashlib.blake2b(seed.content_hash, digest_size=16, key=salt).digest()
+        return [hashlib.blake2b(seed.content_hash, digest_size=16, key=salt).digest() for seed in seeds]
 
     async def enqueue(self, upload_id: int, seeds: Sequence[ParsedSeed]) -> int | None:
         """Store and queue what is new; returns how many. None: the dataset is gone or cancelled."""
@@ -98,7 +109,7 @@ class SeedRepository:
                 {
                     **self._dataset,
                     "upload_id": upload_id,
-                    "hashes": [self._own_hash(seed) for seed in seeds],
+                    "hashes": self._own_hashes(seeds),
                     "instructions": [seed.instruction for seed in seeds],
                     "inputs": [seed.input for seed in seeds],
                     "references": [seed.reference for seed in seeds],
@@ -111,12 +122,13 @@ class SeedRepository:
 
     async def stored_before(self, upload_id: int, seeds: Sequence[ParsedSeed]) -> int:
         """How many of these an earlier, cut-off try of the same upload has stored."""
+        await self._connection.execute(LOOKUP_PLANS)
         result = await self._connection.execute(
             STORED_BEFORE,
             {
-                **self._dataset,
+                "workspace_id": self._dataset["workspace_id"],
                 "upload_id": upload_id,
-                "hashes": [self._own_hash(seed) for seed in seeds],
+                "hashes": self._own_hashes(seeds),
                 "lines": [seed.line for seed in seeds],
             },
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from app.database import Database
@@ -13,9 +16,15 @@ from app.errors import Conflict, FieldError, InvalidInput
 from app.seeds.body import Body
 from app.seeds.parse import ParsedSeed, RawItem, parse_item
 from app.seeds.repository import EarlierUpload, SeedRepository
+from app.seeds.storing import Overlap, Turns
 
-BATCH_SEEDS = 1000
-BATCH_CHARS = 8 * 1024 * 1024
+# Two batches are held: one being stored, one being read.
+BATCH_SEEDS = 2000
+BATCH_CHARS = 4 * 1024 * 1024
+# A batch that fills slowly is stored all the same: its seeds are wanted, and the upload's key must not lapse (BUSY_S).
+BATCH_AGE_S = 5.0
+# Other requests get their turn this often, whatever a body holds.
+BREATH_LINES = 500
 SHOWN_REJECTS = 1000
 MAX_KEY_CHARS = 255
 
@@ -47,6 +56,26 @@ class Tally:
         }
 
 
+@dataclass(slots=True)
+class Batch:
+    """Seeds that will be stored together."""
+
+    seeds: list[ParsedSeed] = field(default_factory=list)
+    chars: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, seed: ParsedSeed) -> None:
+        self.seeds.append(seed)
+        self.chars += seed.chars()
+
+    def is_full(self) -> bool:
+        return len(self.seeds) >= BATCH_SEEDS or self.chars > BATCH_CHARS
+
+    def is_due(self) -> bool:
+        """Has it been long enough in the making?"""
+        return bool(self.seeds) and time.monotonic() - self.since > BATCH_AGE_S
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """One POST: resumed when an earlier one with the same key was cut off."""
@@ -58,8 +87,9 @@ class Upload:
 class SeedService:
     """Seeds into one dataset. No transaction spans the body, so a slow client holds no connection."""
 
-    def __init__(self, database: Database, workspace_id: int) -> None:
+    def __init__(self, database: Database, turns: Turns, workspace_id: int) -> None:
         self._database = database
+        self._turns = turns
         self._workspace_id = workspace_id
 
     async def take(self, name: str, body: Body, idempotency_key: str | None) -> tuple[dict[str, Any], bool]:
@@ -103,31 +133,40 @@ class SeedService:
         self, dataset: DatasetRow, upload: Upload, batches: AsyncIterator[list[RawItem]], tally: Tally
     ) -> InvalidInput | None:
         """Store batch by batch; returns what broke the body off, once all before it is stored."""
-        pending: list[ParsedSeed] = []
-        chars = 0
+        batch = Batch()
         damage = None
-        try:
-            async for items in batches:
-                for item in items:
-                    tally.lines += 1
-                    tally.broken = tally.broken or item.broken is not None
-                    for parsed in parse_item(item):
-                        if isinstance(parsed, FieldError):
-                            tally.reject(parsed)
-                            continue
-                        pending.append(parsed)
-                        chars += parsed.chars()
-                        if len(pending) >= BATCH_SEEDS or chars > BATCH_CHARS:
-                            await self._store(dataset, upload, pending, tally)
-                            pending, chars = [], 0
-        except InvalidInput as exc:
-            damage = exc
-        if pending:
-            await self._store(dataset, upload, pending, tally)
+
+        async def store_batch() -> None:
+            nonlocal batch
+            full, batch = batch, Batch()
+            await storing.start(partial(self._store, dataset, upload, full.seeds, tally))
+
+        async with Overlap() as storing:
+            try:
+                async for items in batches:
+                    await storing.check()
+                    for item in items:
+                        tally.lines += 1
+                        tally.broken = tally.broken or item.broken is not None
+                        if tally.lines % BREATH_LINES == 0:
+                            await asyncio.sleep(0)
+                        for parsed in parse_item(item):
+                            if isinstance(parsed, FieldError):
+                                tally.reject(parsed)
+                                continue
+                            batch.add(parsed)
+                            if batch.is_full():
+                                await store_batch()
+                    if batch.is_due():
+                        await store_batch()
+            except InvalidInput as exc:
+                damage = exc
+            if batch.seeds:
+                await store_batch()
         return damage
 
     async def _store(self, dataset: DatasetRow, upload: Upload, seeds: list[ParsedSeed], tally: Tally) -> None:
-        async with self._database.begin() as connection:
+        async with self._turns.of(dataset.dataset_id), self._database.begin() as connection:
             repository = SeedRepository(connection, self._workspace_id, dataset.dataset_id)
             await repository.touch_upload(upload.upload_id)
             before = await repository.stored_before(upload.upload_id, seeds) if upload.resumed else 0

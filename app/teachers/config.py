@@ -43,12 +43,20 @@ def base_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def shown_url(url: str) -> str:
+    """The URL without a user's name and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
 class Teacher(BaseModel):
     """One vLLM model, or any OpenAI-compatible server.
 
     `urls` are base URLs, with or without a trailing /v1; several are replicas of one model.
     `reasoning` says how the reasoning arrives: `native` (the server's reasoning parser fills
     `message.reasoning`), `tags` (<think> in the text), `elicited` (the recipe asks for tags), `none`.
+    `start_in_flight` is where a worker begins to look for the level of each replica. `check_model` refuses answers
+    that say another model wrote them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,7 +69,10 @@ class Teacher(BaseModel):
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     connect_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    token_idle_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 900.0
+    start_in_flight: Annotated[int, Field(ge=1, le=8192)] = 64
+    check_model: bool = True
 
     @field_validator("urls")
     @classmethod

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import asyncpg
@@ -15,9 +12,9 @@ import uvloop
 
 from app.database import start_embedded
 from app.migrate import upgrade
+from bench.machine import heading
 from bench.queue import bare, growth, ours
 from bench.queue.data import Answer, answers, forget, make_dataset
-from bench.throughput.__main__ import commit_of
 
 BATCH = 100
 CONNECTIONS = 4
@@ -69,17 +66,18 @@ async def main(arguments: argparse.Namespace) -> None:
         connection = await asyncpg.connect(dsn)
         version = await connection.fetchval("SHOW server_version")
         await connection.close()
-        print(f"PostgreSQL {version}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},")
         print(
-            f"commit {commit_of()}, {time.strftime('%Y-%m-%d')}; {BATCH} rows a batch, 1.5 KB samples, client on the same cores.\n"
+            heading(f"python -m bench.queue {arguments.what}").replace(
+                "teachers are simulated and share", "Postgres and the client share"
+            )
         )
+        print(f"PostgreSQL {version}; {BATCH} rows a batch, samples of 1.5 KB.\n")
         if arguments.what == "rates":
             await rates(dsn, arguments.seeds or 20_000, arguments.rounds)
         elif arguments.what == "sizes":
             await growth.sizes(dsn, [int(size) for size in arguments.sizes.split(",")], CONNECTIONS, BATCH)
         elif arguments.what == "drain":
-            seeds = arguments.seeds or 1_000_000
-            await growth.long_drain(dsn, seeds, CONNECTIONS, BATCH, old_snapshot=arguments.old_snapshot)
+            await growth.long_drain(dsn, arguments.seeds or 1_000_000, CONNECTIONS, BATCH, old_snapshot=arguments.old_snapshot)
         else:
             await growth.many_datasets(dsn, arguments.seeds or 5000)
 

@@ -81,6 +81,7 @@ class Behaviour:
     jitter_s: float = 0.0  # latency is uniform in latency_s ± jitter_s
     capacity: int = 0  # requests run at once, the others wait; 0: no limit
     tokens_per_s_total: float = 0.0  # shared by what runs, which makes the knee; 0: no limit
+    kv_tokens: int = 0  # the KV cache's size, beyond which the newest request is preempted; 0: no limit
     reasoning: ReasoningStyle = ReasoningStyle.NATIVE
     words: int = 48
     reasoning_words: int = 32

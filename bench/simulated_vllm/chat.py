@@ -53,7 +53,7 @@ async def serve(simulated: Simulated, request: web.Request, asked: ChatRequest, 
         instead = await without_answer(request, kind, behaviour)
         if instead is not None:
             return instead
-    await simulated.engine.admit()
+    await simulated.engine.admit(asked.prompt_tokens)
     try:
         sent = await generate(simulated, request, asked, behaviour, kind)
     finally:
@@ -103,7 +103,7 @@ async def generate(
         engine.account(asked.prompt, asked.prompt_tokens, made)
         return sent
     if latency_s or behaviour.tokens_per_s_total:
-        await engine.generate(tokens, latency_s)
+        await engine.generate(tokens, latency_s, asked.prompt_tokens)
     engine.account(asked.prompt, asked.prompt_tokens, made)
     payload = spoil_bytes(orjson.dumps(body), kind)
     return await send_json(request, payload, kind, behaviour)

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from bench.simulated_vllm.answers import Answer
 from bench.simulated_vllm.behaviour import Behaviour
+from bench.simulated_vllm.kv_cache import CHUNK, RECOMPUTED_AT, KvCache
 from bench.simulated_vllm.stats import Stats
 from bench.simulated_vllm.throughput import SharedThroughput
 
@@ -25,20 +26,26 @@ class Engine:
         self.capacity = 0
         self.random = random.Random(0)
         self.throughput = SharedThroughput()
-        self.queue: deque[asyncio.Future[None]] = deque()
+        self.cache = KvCache()
+        self.queue: deque[tuple[asyncio.Future[None], int]] = deque()
         self.prefixes: dict[int, None] = {}
 
     def configure(self, behaviour: Behaviour) -> None:
         self.capacity = behaviour.capacity
         self.random.seed(behaviour.seed)
         self.throughput.set_rate(behaviour.tokens_per_s_total)
+        self.cache.total = behaviour.kv_tokens
         self._wake()
 
-    async def admit(self) -> None:
+    async def admit(self, tokens: int = 0, *, first: bool = False) -> None:
+        """Wait for a slot, and for room in the cache for so many tokens; `first` is before all who wait."""
         stats = self.stats
-        if self.queue or (self.capacity and stats.running >= self.capacity):
+        if self.queue or not self._has_room(tokens):
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.queue.append(turn)
+            if first:
+                self.queue.appendleft((turn, tokens))
+            else:
+                self.queue.append((turn, tokens))
             stats.waiting = len(self.queue)
             stats.waiting_peak = max(stats.waiting_peak, stats.waiting)
             try:
@@ -48,7 +55,7 @@ class Engine:
                     self.release()
                 else:
                     with suppress(ValueError):  # a wake-up may have dropped it already
-                        self.queue.remove(turn)
+                        self.queue.remove((turn, tokens))
                     stats.waiting = len(self.queue)
                 raise
         else:
@@ -58,8 +65,36 @@ class Engine:
         self.stats.running -= 1
         self._wake()
 
-    async def generate(self, tokens: int, latency_s: float) -> None:
-        """Takes `latency_s`, or as long as the tokens take at the shared rate if that is more."""
+    async def generate(self, tokens: int, latency_s: float, prompt_tokens: int = 0) -> None:
+        """Takes `latency_s`, or as long as the tokens take at the shared rate if that is more.
+
+        Called by one who was admitted, and who is running again when it returns.
+        """
+        if not self.cache.total:
+            await self._generate(tokens, latency_s)
+            return
+        done = 0
+        held = self.cache.hold(prompt_tokens)
+        try:
+            while done < tokens:
+                chunk = min(CHUNK, tokens - done)
+                self.cache.grow(held, chunk)
+                if held.preempted:
+                    self.release()
+                    try:
+                        await self.admit(prompt_tokens + done + chunk, first=True)
+                    except asyncio.CancelledError:
+                        self.stats.running += 1  # the caller, who knows of no preemption, releases it once more
+                        raise
+                    held = self.cache.hold(prompt_tokens + done)
+                    await self._generate((prompt_tokens + done) // RECOMPUTED_AT, 0.0)
+                    continue
+                await self._generate(chunk, latency_s * chunk / tokens)
+                done += chunk
+        finally:
+            self.cache.drop(held)
+
+    async def _generate(self, tokens: int, latency_s: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + latency_s
         if self.throughput.rate and tokens:
@@ -96,9 +131,12 @@ class Engine:
         self.stats.running += 1
         self.stats.running_peak = max(self.stats.running_peak, self.stats.running)
 
+    def _has_room(self, tokens: int) -> bool:
+        return not (self.capacity and self.stats.running >= self.capacity) and self.cache.fits(tokens)
+
     def _wake(self) -> None:
-        while self.queue and not (self.capacity and self.stats.running >= self.capacity):
-            turn = self.queue.popleft()
+        while self.queue and self._has_room(self.queue[0][1]):
+            turn, _ = self.queue.popleft()
             self.stats.waiting = len(self.queue)
             if not turn.done():
                 # Taken here rather than where it wakes: no newcomer can slip in between.

@@ -9,33 +9,32 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from bench.simulated_vllm.behaviour import Behaviour
+from bench.simulated_vllm.kv_cache import KvCache
 from bench.simulated_vllm.stats import Stats
 
 LABELS = ["model_name", "engine"]
 FINISHED_REASONS = ("stop", "length", "abort", "error", "repetition")
-KV_SLOTS = 256  # running requests that would fill the cache, where capacity sets no limit
 
 
-def render(behaviour: Behaviour, stats: Stats) -> bytes:
+def render(behaviour: Behaviour, stats: Stats, cache: KvCache) -> bytes:
     registry = CollectorRegistry()
-    registry.register(Snapshot(behaviour, stats))
+    registry.register(Snapshot(behaviour, stats, cache))
     return generate_latest(registry)
 
 
 class Snapshot(Collector):
-    def __init__(self, behaviour: Behaviour, stats: Stats) -> None:
-        self.behaviour, self.stats = behaviour, stats
+    def __init__(self, behaviour: Behaviour, stats: Stats, cache: KvCache) -> None:
+        self.stats, self.cache = stats, cache
         self.labels = [behaviour.model, "0"]
 
     def collect(self) -> Iterator[Metric]:
         stats = self.stats
-        slots = self.behaviour.capacity or KV_SLOTS
         gauges = (
             ("num_requests_running", "Number of requests in model execution batches.",
              stats.running),
             ("num_requests_waiting", "Number of requests waiting to be processed.", stats.waiting),
             ("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.",
-             min(1.0, stats.running / slots)),
+             self.cache.use()),
         )  # fmt: skip
         for name, text, value in gauges:
             gauge = GaugeMetricFamily(f"vllm:{name}", text, labels=LABELS)
@@ -48,7 +47,8 @@ class Snapshot(Collector):
              stats.prefix_cache_queries),
             ("prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens.",
              stats.prefix_cache_hits),
-            ("num_preemptions", "Cumulative number of preemption from the engine.", 0),
+            ("num_preemptions", "Cumulative number of preemption from the engine.",
+             self.cache.preemptions),
             ("prompt_tokens", "Number of prefill tokens processed.", stats.prompt_tokens),
             ("generation_tokens", "Number of generation tokens processed.",
              stats.generation_tokens),

@@ -82,7 +82,7 @@ class Simulated:
         return web.Response(body=b'{"version":"0.32.0"}', headers=JSON_HEADERS)
 
     async def metrics(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        body = metrics.render(self._behaviour, self.stats)
+        body = metrics.render(self._behaviour, self.stats, self.engine.cache)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def tokenize(self, request: web.Request) -> web.Response:

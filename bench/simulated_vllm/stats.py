@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+FIRST_REQUESTS = 8
 
 
 @dataclass(slots=True)
 class Stats:
     requests: int = 0
+    first_requests_at: list[float] = field(default_factory=list)  # Unix times: a client may probe before its work starts
     in_flight: int = 0
     in_flight_peak: int = 0
     running: int = 0
@@ -28,6 +32,8 @@ class Stats:
     prefix_cache_hits: int = 0
 
     def enter(self) -> None:
+        if self.requests < FIRST_REQUESTS:
+            self.first_requests_at.append(time.time())
         self.requests += 1
         self.in_flight += 1
         self.in_flight_peak = max(self.in_flight_peak, self.in_flight)

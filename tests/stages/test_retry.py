@@ -39,7 +39,7 @@ def seed(tries: int = 1, setbacks: int = 0) -> LeasedSeed:
 @pytest.mark.parametrize("failure", FAULTS, **BY_CLASS)
 def test_a_teacher_fault_queues_the_seed_at_once_and_uncharged(failure: TeacherError) -> None:
     update = settle(RECIPE, seed(tries=99), [0], [failure])
-    assert update == LeaseUpdate("queued", (0,), charged=False, error_class=failure.error_class, error_text="f")
+    assert update == LeaseUpdate("queued", None, charged=False, error_class=failure.error_class, error_text="f")
 
 
 @pytest.mark.parametrize("failure", FAULTS, **BY_CLASS)
@@ -58,18 +58,18 @@ def test_a_passing_fault_queues_the_seed_later_with_a_setback(failure: TeacherEr
 def test_the_tenth_passing_fault_in_a_row_fails_the_seed(failure: TeacherError) -> None:
     assert settle(RECIPE, seed(setbacks=8), [0], [failure]).state == "queued"
     assert settle(RECIPE, seed(setbacks=9), [0], [failure]) == LeaseUpdate(
-        "failed", (0,), error_class=failure.error_class, error_text="p"
+        "failed", None, error_class=failure.error_class, error_text="p"
     )
 
 
 def test_a_refused_seed_fails_with_the_teachers_words() -> None:
     update = settle(RECIPE, seed(), [0], [SeedRefused("HTTP 400: too long")])
-    assert update == LeaseUpdate("failed", (0,), error_class="bad_request", error_text="HTTP 400: too long")
+    assert update == LeaseUpdate("failed", None, error_class="bad_request", error_text="HTTP 400: too long")
 
 
 def test_a_seed_that_cannot_be_rendered_fails() -> None:
     update = settle(RECIPE, seed(), [0], [RenderError("no key")])
-    assert update == LeaseUpdate("failed", (0,), error_class="render", error_text="no key")
+    assert update == LeaseUpdate("failed", None, error_class="render", error_text="no key")
 
 
 @pytest.mark.parametrize("reason", ["truncation", "empty", "unfinished", "unclosed_reasoning"])

@@ -1,49 +1,69 @@
-"""Which of a batch's accepted answers repeat an accepted one: decided under the dataset's lock."""
+"""Which of a batch's good answers repeat an accepted one, or are more than was asked for: decided under the dataset's lock."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.curation.candidate import Reject
 from app.curation.duplicates import Key
+from app.datasets.spending import DatasetId
 from app.samples.repository import LOCK_STORES, SHARE_STORES
 from workers.completion import Completion, SampleRecord
 from workers.stages.records import AcceptedText, find_candidates
 
 
-async def lock_dataset(connection: AsyncConnection, workspace_id: int, dataset_id: int, *, alone: bool) -> None:
+async def lock_dataset(connection: AsyncConnection, dataset: DatasetId, *, alone: bool) -> None:
     """Take the dataset's store lock until the transaction ends.
 
     Alone, to compare with what is accepted; shared, by whoever compares nothing: an export must still be
     able to wait for it (app/samples/repository.py).
     """
     statement = LOCK_STORES if alone else SHARE_STORES
-    await statement.rows(connection, workspace_id=workspace_id, dataset_id=dataset_id)
+    await statement.rows(connection, workspace_id=dataset[0], dataset_id=dataset[1])
 
 
-async def deduplicate(connection: AsyncConnection, completions: Sequence[Completion]) -> list[Completion]:
-    """The same completions in the same order, with repeats rejected; earlier ones of the batch count as accepted."""
-    datasets: dict[tuple[int, int], list[Key]] = {}
+def keys_of(completions: Sequence[Completion]) -> dict[DatasetId, list[Key]]:
+    """What their samples are looked up by, for each dataset with samples."""
+    keys: dict[DatasetId, list[Key]] = {}
     for completion in completions:
         if completion.sample is not None:
-            keys = datasets.setdefault((completion.key.workspace_id, completion.key.dataset_id), [])
-            keys += [key for fingerprint in completion.sample.fingerprints for key in fingerprint.keys]
-    accepted: dict[tuple[int, int], dict[Key, list[AcceptedText]]] = {}
-    for dataset in sorted(datasets):  # one order for all, so that two stores never wait for each other
-        await lock_dataset(connection, *dataset, alone=bool(datasets[dataset]))
-        accepted[dataset] = await find_candidates(connection, *dataset, datasets[dataset])
-    return [_decide(completion, accepted) for completion in completions]
+            own = keys.setdefault((completion.key.workspace_id, completion.key.dataset_id), [])
+            own += [key for fingerprint in completion.sample.fingerprints for key in fingerprint.keys]
+    return keys
 
 
-def _decide(completion: Completion, accepted: dict[tuple[int, int], dict[Key, list[AcceptedText]]]) -> Completion:
+async def deduplicate(
+    connection: AsyncConnection, completions: Sequence[Completion], limited: Mapping[DatasetId, int | None]
+) -> list[Completion]:
+    """The same completions in the same order, with repeats rejected; earlier ones of the batch count as accepted.
+
+    The caller holds the datasets' store locks. Of a dataset for which `limited` says a number no more than so many are
+    accepted; what is good beyond that is rejected as `surplus`.
+    """
+    left = {dataset: count for dataset, count in limited.items() if count is not None}
+    accepted: dict[DatasetId, dict[Key, list[AcceptedText]]] = {}
+    for dataset, keys in keys_of(completions).items():
+        accepted[dataset] = await find_candidates(connection, *dataset, keys)
+    return [_decide(completion, accepted, left) for completion in completions]
+
+
+def _decide(
+    completion: Completion, accepted: dict[DatasetId, dict[Key, list[AcceptedText]]], left: dict[DatasetId, int]
+) -> Completion:
     sample = completion.sample
-    if sample is None or not sample.fingerprints:
+    if sample is None or sample.reject is not None:
         return completion
-    known = accepted[completion.key.workspace_id, completion.key.dataset_id]
+    dataset = completion.key.workspace_id, completion.key.dataset_id
+    known = accepted[dataset]
     reject = _repeat(completion.key.seed_id, sample, known)
+    if reject is None and dataset in left:
+        if left[dataset] > 0:
+            left[dataset] -= 1
+        else:
+            reject = Reject("surplus", "good, but the dataset has as many accepted samples as it asked for")
     if reject is not None:
         return replace(completion, sample=replace(sample, reject=reject, fingerprints=()))
     own = AcceptedText(completion.key.seed_id, sample.response, sample.reasoning)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database import Database
+from app.datasets.spending import DatasetId, SpendingRepository, Spent
 from app.logs import get_logger
 from app.queue.repository import QueueRepository
 from workers.completion import MAX_RAW_BYTES, STALE, UNSTORABLE, Completion
-from workers.stages.deduplicate import deduplicate
+from workers.stages.deduplicate import deduplicate, keys_of, lock_dataset
 from workers.stages.records import insert_attempts, insert_keys, insert_samples, name_of
 
 logger = get_logger(__name__)
@@ -50,16 +53,22 @@ class Store:
         self._busy: set[UUID] = set()
         self._freed = asyncio.Event()
         self._unwritten: Counter[UUID] = Counter()
+        self._backlog: Counter[DatasetId] = Counter()
         self.stored = Stored()
 
     async def put(self, completion: Completion) -> None:
         """Hand over one completion; waits while too many are unwritten."""
         self._unwritten[completion.key.token] += 1
+        self._backlog[_dataset(completion)] += 1
         await self._queue.put(completion)
 
     def unwritten(self) -> set[UUID]:
         """The tokens of leases with a completion that is not written yet."""
         return set(self._unwritten)
+
+    def backlog(self, dataset: DatasetId) -> int:
+        """Completions of that dataset that are not written yet."""
+        return self._backlog[dataset]
 
     async def run(self) -> None:
         """Write until cancelled, several batches at once; those of one lease in the order in which they were put."""
@@ -80,12 +89,8 @@ class Store:
                 self._freed.set()
             for completion in batch:
                 self._queue.task_done()
-                self._forget(completion.key.token)
-
-    def _forget(self, token: UUID) -> None:
-        self._unwritten[token] -= 1
-        if not self._unwritten[token]:
-            del self._unwritten[token]
+                _less(self._unwritten, completion.key.token)
+                _less(self._backlog, _dataset(completion))
 
     async def flush(self) -> None:
         """Wait until all that was put is written."""
@@ -146,8 +151,9 @@ class Store:
             late = [_as_late(completion) for completion in batch if completion.key.token not in current]
             new = await insert_attempts(connection, [(c, c.attempt) for c in [*ours, *late] if c.attempt is not None])
             # A commit whose acknowledgement was lost is seen here: its attempts are not new, and so its samples are there.
-            # From here on the dataset's store lock is held: all that could be done before it is done.
-            fresh = await deduplicate(connection, [c for c in ours if name_of(c) in new])
+            stored = [c for c in ours if name_of(c) in new]
+            limited = await self._take_locks(connection, stored, [c for c in late if name_of(c) in new])
+            fresh = await deduplicate(connection, stored, limited)
             kept = [(c, c.attempt, c.sample) for c in fresh if c.attempt is not None and c.sample is not None]
             ids = await insert_samples(connection, kept)
             await insert_keys(
@@ -160,20 +166,56 @@ class Store:
                     for key in fingerprint.keys
                 ],
             )
-        accepted = sum(sample.reject is None for _, _, sample in kept)
+            accepted = Counter(_dataset(c) for c, _, sample in kept if sample.reject is None)
+            spent = {dataset: count for dataset, count in accepted.items() if dataset in limited}
+            await SpendingRepository(connection).accept(spent)
         self.stored.attempts += len(new)
-        self.stored.accepted += accepted
-        self.stored.rejected += len(kept) - accepted
+        self.stored.accepted += accepted.total()
+        self.stored.rejected += len(kept) - accepted.total()
         stale = sum(name_of(completion) in new for completion in late)
         if stale:
             self.stored.stale += stale
             logger.info("late_completions_fenced", count=stale)
+
+    async def _take_locks(
+        self, connection: AsyncConnection, stored: Sequence[Completion], late: Sequence[Completion]
+    ) -> dict[DatasetId, int | None]:
+        """Take the datasets' store locks, and count against their limits what these attempts used.
+
+        All that could be done before is done: from here on other stores of the dataset may wait. Returns what
+        `SpendingRepository.spend` does.
+        """
+        keys, spent = keys_of(stored), _spent([*stored, *late])
+        for dataset in sorted(spent):  # one order for all, so that two stores never wait for each other
+            await lock_dataset(connection, dataset, alone=bool(keys.get(dataset)))
+        return await SpendingRepository(connection).spend(dict(sorted(spent.items()))) if spent else {}
+
+
+def _less(counter: Counter[Any], key: object) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _chars(completion: Completion) -> int:
     sample, attempt = completion.sample, completion.attempt
     text = len(sample.response) + len(sample.reasoning or "") if sample else 0
     return text + min(len(attempt.raw or b""), MAX_RAW_BYTES) if attempt else text
+
+
+def _dataset(completion: Completion) -> DatasetId:
+    return completion.key.workspace_id, completion.key.dataset_id
+
+
+def _spent(completions: Iterable[Completion]) -> dict[DatasetId, Spent]:
+    """What these attempts add to each dataset's spending."""
+    spent: dict[DatasetId, Spent] = {}
+    for completion in completions:
+        if completion.attempt is not None:
+            each = spent.setdefault(_dataset(completion), Spent())
+            each.attempts += 1
+            each.tokens += completion.attempt.prompt_tokens + completion.attempt.completion_tokens
+    return spent
 
 
 def _is_refusal(exc: Exception) -> bool:

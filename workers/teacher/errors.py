@@ -6,7 +6,8 @@ TeacherError
 │   ├── Overloaded       overloaded     429, 503
 │   ├── Unavailable      unavailable    502, 504: a proxy in front of a teacher that is away
 │   ├── Unauthorized     unauthorized   401, 403
-│   └── NotServed        not_found      404: wrong model or wrong URL
+│   ├── NotServed        not_found      404: wrong model or wrong URL
+│   └── WrongModel       wrong_model    200, but another model answered
 ├── PassingFault         may be the seed's fault or not: tried again, a bounded number of times
 │   ├── TimedOut         timeout
 │   ├── ConnectionLost   connection_lost
@@ -14,7 +15,8 @@ TeacherError
 │   ├── BadReply         bad_reply      HTML, cut JSON, no choices, too long
 │   ├── Aborted          aborted        200 with finish_reason `abort`
 │   └── Unforeseen       internal       a defect of ours, or a library's; the log has it
-└── SeedRefused          bad_request    400, 422 and the like: the seed fails with the teacher's words
+├── SeedRefused          bad_request    400, 422 and the like: the seed fails with the teacher's words
+└── Recalled             recalled       we hung up: the dataset was paused or cancelled
 """
 
 from __future__ import annotations
@@ -58,6 +60,10 @@ class NotServed(TeacherFault):
     error_class = "not_found"
 
 
+class WrongModel(TeacherFault):
+    error_class = "wrong_model"
+
+
 class PassingFault(TeacherError):
     """This call failed; another may not."""
 
@@ -90,3 +96,13 @@ class SeedRefused(TeacherError):
     """The teacher refuses this very request."""
 
     error_class = "bad_request"
+
+
+class Recalled(TeacherError):
+    """`sent` False: the teacher never had it, so there is no attempt to speak of."""
+
+    error_class = "recalled"
+
+    def __init__(self, *, sent: bool) -> None:
+        super().__init__("the dataset was paused or cancelled while this call was in flight")
+        self.sent = sent
