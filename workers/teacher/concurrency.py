@@ -5,7 +5,7 @@ Additive increase, multiplicative decrease (Chiu and Jain 1989), steered by the 
 refused (429, 503)       down to what the server kept; above seven tenths of that it is raised slowly
                          (slow start and congestion avoidance, Jacobson 1988)
 vLLM's /metrics          many wait         -> down to those that run, and a few
-                         preemptions       -> down by a tenth: recomputed tokens are paid twice
+                         preemptions       -> down to 0.85 of those that run: recomputed tokens are paid twice
                          KV cache full     -> held
                          few wait          -> up by one, so that workers on one server come to equal parts
                          nothing waits     -> up: doubled until something first waits, then by a twentieth
@@ -22,7 +22,7 @@ from workers.teacher.climb import Climb
 from workers.teacher.engine_load import EngineLoad
 
 KEPT_AFTER_REFUSAL = 0.7
-KEPT_AFTER_PREEMPTION = 0.9
+KEPT_AFTER_PREEMPTION = 0.85
 KEPT_AFTER_TIMEOUT = 0.7
 ADDED = 0.05
 # Of the level, in calls that may wait in vLLM: a slot that comes free there is filled in the next engine step.
@@ -31,8 +31,10 @@ MIN_QUEUE = 2
 # What is left of that queue after the level was lowered.
 AIM = 0.5
 FULL_KV = 0.95
-# After a preemption the level is not raised again for so long: requests fill the KV cache only as they grow.
+# After a preemption the level is not raised again for so long: requests fill the KV cache only as they grow. While
+# there are more, it is lowered again after each such time, in which some calls end.
 SETTLE_S = 15.0
+PREEMPTED_S = 3.0
 # What vLLM said last steers for so long; then it counts as silent.
 FRESH_S = 10.0
 PROBING = 0.25
@@ -56,6 +58,7 @@ class Concurrency:
         self._held_until = float("-inf")
         self._timed_out_at = float("-inf")
         self._refused_at = float("-inf")
+        self._preempted_at = float("-inf")
         self._busiest = 0
 
     @property
@@ -107,9 +110,13 @@ class Concurrency:
         crowded, self._crowded = self._crowded, load.waiting > room
         if before is not None and load.preemptions > before.preemptions and load.waiting:
             self.doubling = False
-            if now >= self._held_until:
-                self._held_until = now + SETTLE_S
-                self._move(self.level * KEPT_AFTER_PREEMPTION, f"lowered: vLLM preempts ({shown})")
+            self._held_until = now + SETTLE_S
+            # Not while there are more in flight than the level: what was decided has not come about yet.
+            if now >= self._preempted_at + PREEMPTED_S and in_flight <= self.level + 1:
+                self._preempted_at = now
+                # What waits was running a moment ago, or will be: only what runs can be kept, and not all of that.
+                running = in_flight * load.running / (load.running + load.waiting)
+                self._move(min(self.level, running) * KEPT_AFTER_PREEMPTION, f"lowered: vLLM preempts ({shown})")
         elif load.waiting > room:
             # Twice in a row: a burst of new prompts waits for a few engine steps, and that is no queue.
             if crowded:
